@@ -1,0 +1,76 @@
+"""The table of backends: name -> "module:Class", and those that other packages add.
+
+Nothing is imported until a backend is loaded, so that a missing or broken tool costs its own row only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import PackageNotFoundError, entry_points, version
+
+from packaging.version import Version
+
+from crosscheck.backends.interface import Backend, NotApplicable
+from crosscheck.records import UsageError
+
+GROUP = "crosscheck.backends"
+
+CORE = {
+    "analytic": "crosscheck.backends.analytic:Analytic",
+    "aten": "crosscheck.backends.aten:Aten",
+    "thop": "crosscheck.backends.thop:Thop",
+    "thop-plain": "crosscheck.backends.thop:ThopPlain",
+    "thop-query-only": "crosscheck.backends.thop:ThopQueryOnly",
+    "fvcore": "crosscheck.backends.fvcore:Fvcore",
+    "fvcore-plain": "crosscheck.backends.fvcore:FvcorePlain",
+    "flop_counter": "crosscheck.backends.flop_counter:FlopCounter",
+}
+#: Always computed, whichever are asked for: the closed form, and the trace that must equal it.
+REFERENCES = ("analytic", "aten")
+
+
+def table() -> dict[str, str]:
+    """Every backend there is: ours, then the entry points of other installed packages."""
+    return {**{point.name: point.value for point in entry_points(group=GROUP)}, **CORE}
+
+
+def choose(names: tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
+    """The names to run, references first. None: the core ones; ``all``: every registered one.
+
+    Raises `UsageError` for a name that is not registered, with the nearest that is.
+    """
+    known = table()
+    if names is None:
+        return tuple(CORE)
+    wanted = tuple(known) if "all" in names else tuple(names)
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(f"unknown backend {name!r}; {hint}allowed: {', '.join([*known, 'all'])}")
+    return tuple(dict.fromkeys((*REFERENCES, *wanted)))
+
+
+def load(name: str) -> Backend:
+    """The backend called ``name``. Raises `NotApplicable` where its tool can't be imported."""
+    module, _, attribute = table()[name].partition(":")
+    try:
+        backend = getattr(importlib.import_module(module), attribute)()
+    except ImportError as error:
+        raise NotApplicable(f"{error}; install it with: pip install {name}") from error
+    if not isinstance(backend, Backend):
+        raise TypeError(f"{table()[name]} is not a crosscheck.backends.interface.Backend")
+    return backend
+
+
+def version_of(backend: Backend) -> str:
+    """Version of the tool a backend translates."""
+    from crosscheck import __version__
+
+    if not backend.distribution:
+        return __version__
+    try:
+        return str(Version(version(backend.distribution)))
+    except PackageNotFoundError:
+        return "unknown"

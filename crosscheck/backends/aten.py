@@ -1,0 +1,331 @@
+"""crosscheck's own trace: every operator that reaches torch's dispatcher, placed by module, function and op.
+
+A `TorchDispatchMode` sees each operator with its shapes; a `TorchFunctionMode` says which torch function it came from;
+the SDPA observer says which of them are inside one attention call. Nothing is computed on meta.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from crosscheck import attention
+from crosscheck.backends import rules
+from crosscheck.backends.entry import call
+from crosscheck.backends.interface import Backend, Case, Count
+from crosscheck.records import HEADLINE, AttentionRow, Census, ModuleRow, Op, OpRow, UncountedError
+
+
+class _Frame(NamedTuple):
+    module: int
+    direct: bool
+
+
+class _OpKey(NamedTuple):
+    op: Op
+    aten: str
+    shapes: tuple[tuple[int, ...], ...]
+    out: tuple[int, ...]
+    dtype: str
+    function: str
+    module: int
+    grad: bool
+    direct: bool
+    macs: int
+    length: int
+
+
+class _Functions(TorchFunctionMode):
+    """Names the outermost torch function that is running."""
+
+    name = ""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # The mode is off while a function runs, so a name stays until that function returns.
+        self.name = getattr(func, "__name__", "")
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.name = ""
+
+
+class Tracer(TorchDispatchMode):
+    """Counts one forward of ``root`` while it is entered."""
+
+    def __init__(self, root: torch.nn.Module) -> None:
+        super().__init__()
+        self._root = root
+        self._paths: dict[int, list[str]] = {}
+        self._modules: dict[int, torch.nn.Module] = {}
+        for path, module in root.named_modules(remove_duplicate=False):
+            self._paths.setdefault(id(module), []).append(path)
+            self._modules[id(module)] = module
+        # Now: a lazy module changes its class at its first forward.
+        self._class_names = {key: f"{type(m).__module__}.{type(m).__qualname__}" for key, m in self._modules.items()}
+        self._stack = [_Frame(id(root), False)]
+        self._functions = _Functions()
+        self._thread = threading.get_ident()
+        self._attention_depth = 0
+        self._calls: Counter[int] = Counter()
+        self._direct: Counter[int] = Counter()
+        self.ops: Counter[_OpKey] = Counter()
+        self.attention: Counter[tuple[attention.AttentionCall, int]] = Counter()
+        self.unplaced: dict[str, str] = {}
+
+    # -- what torch calls ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # True would import torch._dynamo, a second and a half (torch/utils/_python_dispatch.py:109)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        kind = rules.kind(name)
+        if kind is None and func.namespace == "aten" and _is_composite(func):
+            with self:  # inference mode hands over composite operators whole
+                result = func.decompose(*args, **kwargs)
+                if result is not NotImplemented:
+                    return result
+        result = func(*args, **kwargs)
+        if kind is not None or func.namespace not in rules.KNOWN_NAMESPACES:
+            self._record(func, name, kind, args, result)
+        elif rules.may_hold_macs(name):
+            self._unplaced(f"{func.namespace}::{name}")
+        return result
+
+    def _record(self, func: Any, name: str, kind: Op | None, args: Any, result: Any) -> None:
+        if kind is None:
+            return self._unplaced(f"{func.namespace}::{name}")
+        inputs = [x for x in _flat(args) if isinstance(x, torch.Tensor)]
+        outputs = [x for x in _flat((result,)) if isinstance(x, torch.Tensor)]
+        if not outputs:
+            return None
+        if kind in HEADLINE and any(x.layout is not torch.strided for x in inputs):
+            return self._unplaced(f"{func.namespace}::{name} on a {inputs[0].layout} tensor")
+        out = outputs[0]
+        shapes = tuple(tuple(x.shape) for x in inputs)
+        frame = self._stack[-1]
+        work = rules.macs(name, args, shapes, tuple(out.shape), self._function, out.dtype.is_complex)
+        for op, macs in work or ((kind, 0),):
+            placed: Op = "attention" if macs and self._attention_depth else op
+            self.ops[
+                _OpKey(
+                    placed,
+                    name,
+                    shapes,
+                    tuple(out.shape),
+                    str(out.dtype).removeprefix("torch."),
+                    self._function,
+                    frame.module,
+                    torch.is_grad_enabled(),
+                    frame.direct,
+                    macs,
+                    shapes[0][args[1]] if placed == "softmax" and shapes[0] else 0,
+                )
+            ] += 1
+        return None
+
+    @property
+    def _function(self) -> str:
+        return "scaled_dot_product_attention" if self._attention_depth else self._functions.name
+
+    def _unplaced(self, name: str) -> None:
+        self.unplaced.setdefault(name, self._paths[self._stack[-1].module][0])
+
+    # -- where it runs ---------------------------------------------------------------------------------------------
+
+    def _enter_attention(self, call: attention.AttentionCall) -> None:
+        if threading.get_ident() != self._thread:
+            return self._unplaced("scaled_dot_product_attention in a thread")
+        self._attention_depth += 1
+        self.attention[call, self._stack[-1].module] += 1
+        return None
+
+    def _leave_attention(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._attention_depth -= 1
+
+    @contextmanager
+    def _module(self, module: torch.nn.Module, direct: bool) -> Iterator[None]:
+        if threading.get_ident() != self._thread:
+            if id(module) in self._paths:
+                self._unplaced(f"{type(module).__name__} in a thread")
+            yield
+            return
+        key = id(module) if id(module) in self._paths else self._stack[-1].module
+        if id(module) in self._paths:
+            (self._direct if direct else self._calls)[key] += 1
+        self._stack.append(_Frame(key, direct))
+        try:
+            yield
+        finally:
+            self._stack.pop()
+
+    @contextmanager
+    def _watching_modules(self) -> Iterator[None]:
+        """Know the module that is running: through ``__call__``, or by ``forward`` itself, where hooks see nothing."""
+        original_call = torch.nn.Module.__call__
+        calling: list[int] = []
+        tracer = self
+
+        def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            with tracer._module(module, direct=False):
+                calling.append(id(module))
+                try:
+                    return original_call(module, *args, **kwargs)
+                finally:
+                    if calling and calling[-1] == id(module):
+                        calling.pop()
+
+        def watched(forward: Callable[..., Any]) -> Callable[..., Any]:
+            def run(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+                if calling and calling[-1] == id(module):
+                    calling.pop()
+                    return forward(module, *args, **kwargs)
+                with tracer._module(module, direct=True):
+                    return forward(module, *args, **kwargs)
+
+            return run
+
+        classes = {type(m) for m in self._modules.values() if not isinstance(m, torch.jit.ScriptModule)}
+        own = {c: c.__dict__.get("forward") for c in classes}
+        with ExitStack() as stack:
+            stack.callback(setattr, torch.nn.Module, "__call__", original_call)
+            torch.nn.Module.__call__ = called  # type: ignore[method-assign]  # put back by the line above
+            for cls, forward in own.items():
+                stack.callback(_restore, cls, forward)
+                cls.forward = watched(cls.forward)
+            yield
+
+    @contextmanager
+    def tracing(self) -> Iterator[Tracer]:
+        """Count what runs inside. Raises `UncountedError` where an operator that may hold MACs has no rule."""
+        with (
+            self._watching_modules(),
+            attention.observing(self._enter_attention, self._leave_attention),
+            self._functions,
+            self,
+        ):
+            yield self
+        if self.unplaced:
+            named = ", ".join(f"{name} in {path or 'the module itself'}" for name, path in self.unplaced.items())
+            raise UncountedError(f"can't be counted exactly: {named} may hold MACs and crosscheck has no rule for it")
+
+    # -- what came out ---------------------------------------------------------------------------------------------
+
+    def by_op(self) -> dict[str, int]:
+        """MACs by headline op."""
+        sums = dict.fromkeys(HEADLINE, 0)
+        for key, count in self.ops.items():
+            if key.op in sums:
+                sums[key.op] += key.macs * count
+        return sums
+
+    def census(self, device: str) -> Census:
+        """What ran, in distinct rows: modules alike share a row, and so do operations."""
+        rows: dict[tuple[Any, ...], list[tuple[str, ...]]] = {}
+        place: dict[int, tuple[Any, ...]] = {}
+        for key, module in self._modules.items():
+            alike = (
+                self._class_names[key],
+                sum(p.numel() for p in module._parameters.values() if p is not None and not _lazy(p)),
+                module.training,
+                next(module.children(), None) is None,
+                self._calls[key],
+                self._direct[key],
+                len(self._paths[key]),
+            )
+            place[key] = alike
+            rows.setdefault(alike, []).append(tuple(self._paths[key]))
+        index = {alike: i for i, alike in enumerate(rows)}
+        return Census(
+            device=device,
+            modules=tuple(_module_row(alike, paths) for alike, paths in rows.items()),
+            ops=self._op_rows(index, place),
+            attention=self._attention_rows(index, place),
+        )
+
+    def _op_rows(self, index: dict[Any, int], place: dict[int, Any]) -> tuple[OpRow, ...]:
+        merged: Counter[_OpKey] = Counter()
+        for key, count in self.ops.items():
+            merged[key._replace(module=index[place[key.module]])] += count
+        return tuple(
+            OpRow(**{**key._asdict(), "macs": key.macs * count}, count=count) for key, count in merged.items()
+        )
+
+    def _attention_rows(self, index: dict[Any, int], place: dict[int, Any]) -> tuple[AttentionRow, ...]:
+        merged: Counter[tuple[attention.AttentionCall, int]] = Counter()
+        for (call, module), count in self.attention.items():
+            merged[call, index[place[module]]] += count
+        return tuple(
+            AttentionRow(
+                **call._asdict(),
+                module=module,
+                count=count,
+                macs=call.macs * count,
+                causal_macs=call.causal_macs * count,
+                query_only_macs=call.query_only_macs * count,
+            )
+            for (call, module), count in merged.items()
+        )
+
+
+class Aten(Backend):
+    """The trace as a backend."""
+
+    name = "aten"
+    distribution = "torch"
+
+    def run(self, case: Case) -> Count:
+        tracer = Tracer(case.module)
+        with tracer.tracing():
+            call(case)
+        by_op = tracer.by_op()
+        return Count(macs=sum(by_op.values()), by_op=by_op, census=tracer.census(case.device))
+
+    def read(self, result: Count) -> Count:
+        return result
+
+
+def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleRow:
+    class_name, params, training, leaf, calls, direct, _ = alike
+    return ModuleRow(
+        class_name=class_name,
+        paths=tuple(paths),
+        params=params,
+        training=training,
+        leaf=leaf,
+        calls=calls,
+        direct=direct,
+    )
+
+
+def _restore(cls: type, forward: Any) -> None:
+    if forward is None:
+        del cls.forward  # type: ignore[attr-defined]  # it was inherited before
+    else:
+        cls.forward = forward  # type: ignore[attr-defined]  # every module class has one
+
+
+def _lazy(parameter: Any) -> bool:
+    return isinstance(parameter, torch.nn.parameter.UninitializedTensorMixin)
+
+
+def _is_composite(func: Any) -> bool:
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+
+
+def _flat(tree: Any) -> Iterator[Any]:
+    for item in tree:
+        if isinstance(item, list | tuple):
+            yield from _flat(item)
+        else:
+            yield item

@@ -1,0 +1,163 @@
+"""fvcore (facebookresearch/fvcore): handles over the graph of a torch.jit trace.
+
+Its "flops" are multiply-adds for products, and operations for norms and resampling (fvcore/nn/flop_count.py:25-44 of
+0.1.5.post20221221). The trace is made once and read twice, with and without a handle for attention.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+
+from crosscheck import formulas
+from crosscheck.backends.entry import Entry
+from crosscheck.backends.interface import Backend, Case, Count
+from crosscheck.backends.thop import exact
+
+
+@dataclass(frozen=True)
+class FvcoreRun:
+    """fvcore's totals with and without the handle for attention, and what it says it did not count."""
+
+    handled: int
+    plain: int
+    unsupported: dict[str, int]
+
+
+class Fvcore(Backend):
+    """fvcore with a handle for aten::scaled_dot_product_attention."""
+
+    name = "fvcore"
+    distribution = "fvcore"
+
+    def run(self, case: Case) -> FvcoreRun:
+        from fvcore.nn import FlopCountAnalysis, jit_analysis
+
+        logging.getLogger("fvcore").setLevel(logging.ERROR)  # one warning for each operation it does not count
+        entry = Entry(case)
+        graphs: list[Any] = []
+
+        def trace(*args: Any) -> Any:
+            """The same graph for both readings: changing a handle makes fvcore trace again."""
+            if not graphs:
+                with traceable_convolutions() if case.device == "meta" else nullcontext():
+                    graphs.append(original(*args))
+            return graphs[0]
+
+        original = jit_analysis._get_scoped_trace_graph
+        with mock.patch.object(jit_analysis, "_get_scoped_trace_graph", trace):
+            analysis = FlopCountAnalysis(entry, entry.inputs)
+            plain = exact(analysis.total())
+            unsupported = dict(analysis.unsupported_ops())
+            analysis.set_op_handle("aten::scaled_dot_product_attention", attention_handle)
+            handled = exact(analysis.total())
+        return FvcoreRun(handled=handled, plain=plain, unsupported=unsupported)
+
+    def read(self, result: FvcoreRun) -> Count:
+        left = {op: n for op, n in result.unsupported.items() if op != "aten::scaled_dot_product_attention"}
+        return Count(macs=result.handled, uncounted=left)
+
+
+class FvcorePlain(Fvcore):
+    """fvcore as shipped."""
+
+    name = "fvcore-plain"
+
+    def read(self, result: FvcoreRun) -> Count:
+        return Count(macs=result.plain, uncounted=result.unsupported)
+
+
+def attention_handle(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """The handle its users add: B x H x N_q x N_kv x (d_qk + d_v) from the traced shapes of query, key and value."""
+    query, key, value = (v.type().sizes() for v in inputs[:3])
+    out = outputs[0].type().sizes()
+    return formulas.attention(1, functools.reduce(int.__mul__, out[:-2], 1), query[-2], key[-2], query[-1], value[-1])
+
+
+@contextmanager
+def traceable_convolutions() -> Iterator[None]:
+    """Let ``torch.jit`` trace convolutions on meta.
+
+    The Meta kernel of aten::convolution is a Python function (torch/_meta_registrations.py, meta_conv): up to torch
+    2.4 the trace holds its shape arithmetic and no convolution, from 2.6 it raises. A call of ``torch._convolution``
+    is recorded as the very node that a real trace holds; the meta kernel it needs exists from torch 2.13.
+    """
+    names = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+    with mock.patch.multiple(F, **{name: _traced(name) for name in names}), _meta_kernel():
+        yield
+
+
+@contextmanager
+def _meta_kernel() -> Iterator[None]:
+    """A Meta kernel of aten::convolution_overrideable for torch versions that ship none."""
+    if torch._C._dispatch_has_kernel_for_dispatch_key("aten::convolution_overrideable", "Meta"):
+        yield
+        return
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("convolution_overrideable", _empty_convolution, "Meta")
+    try:
+        yield
+    finally:
+        library._destroy()
+
+
+def _empty_convolution(
+    x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, extra: Any, groups: int
+) -> torch.Tensor:
+    spatial = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, extra, strict=True)
+    if transposed:
+        sizes = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, d, e in spatial]
+        channels = weight.shape[1] * groups
+    else:
+        sizes = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d, _ in spatial]
+        channels = weight.shape[0]
+    out: torch.Tensor = x.new_empty([x.shape[0], channels, *sizes])
+    return out
+
+
+def _traced(name: str) -> Any:
+    dims, transposed = int(name[-2]), "transpose" in name
+
+    def each(value: Any) -> tuple[int, ...]:
+        return (value,) * dims if isinstance(value, int) else tuple(value) * (dims if len(value) == 1 else 1)
+
+    def convolution(
+        x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, extra: Any, groups: int
+    ) -> torch.Tensor:
+        if padding == "valid":
+            padding = 0
+        if padding == "same":
+            x, padding = _pad_same(x, weight.shape[2:], each(dilation)), 0
+        batched = x.dim() == dims + 2
+        out = torch._convolution(
+            x if batched else x.unsqueeze(0), weight, bias, each(stride), each(padding), each(dilation), transposed,
+            each(extra), groups, False, False, True, True,
+        )  # fmt: skip
+        return out if batched else out.squeeze(0)
+
+    def forward(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+                groups: int = 1) -> torch.Tensor:  # fmt: skip
+        return convolution(x, weight, bias, stride, padding, dilation, 0, groups)
+
+    def transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+                  groups: int = 1, dilation: Any = 1) -> torch.Tensor:  # fmt: skip
+        return convolution(x, weight, bias, stride, padding, dilation, output_padding, groups)
+
+    return transpose if transposed else forward
+
+
+def _pad_same(x: Any, kernel: Sequence[int], dilation: Sequence[int]) -> torch.Tensor:
+    """Zeros so that the output is as large as the input, the odd one at the end (torch's padding="same")."""
+    pads: list[int] = []
+    for k, d in reversed(list(zip(kernel, dilation, strict=True))):
+        total = d * (int(k) - 1)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads)

@@ -1,0 +1,69 @@
+"""What a backend is, and what it is given: no torch, no tool."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from crosscheck.records import Census, TensorSpec
+
+
+class NotApplicable(Exception):
+    """Raised by a backend that has no answer for a case; its text is the reason in `Skipped`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One component with concrete inputs: what every backend counts."""
+
+    name: str
+    class_name: str
+    """Class without its module, as model configs name it."""
+    entry: str
+    """The method to call: ``forward``, ``decode`` or ``encode``."""
+    inputs: tuple[TensorSpec, ...]
+    module: Any = None
+    """The ``torch.nn.Module``; None where only closed forms are asked."""
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    """Its published config, for classes of diffusers and transformers."""
+    device: str = "meta"
+    reads_values: bool = False
+    """Its forward reads floating values; on meta they are answered with zeros."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """What a tool says of a case, in MACs."""
+
+    macs: int
+    by_op: Mapping[str, int] = field(default_factory=dict)
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+    """Operations the tool itself reports as seen and not counted."""
+    census: Census | None = None
+    """What ran; the trace alone gives it."""
+
+
+class Backend(ABC):
+    """A counter, as its library ships it: a translation, not an opinion.
+
+    A backend runs its tool once in `run` and reads its number from what came back in `read`. Backends that inherit the
+    same `run` are variants of one tool and share one run.
+    """
+
+    name: ClassVar[str]
+    distribution: ClassVar[str]
+    """The installed distribution whose version is recorded; "" for crosscheck's own."""
+    leaves_behind: ClassVar[frozenset[str]] = frozenset()
+    """Changes this tool is known to leave on a module, as `crosscheck.measure` words them. Any other fails the row."""
+
+    @abstractmethod
+    def run(self, case: Case) -> Any:
+        """Run the tool on ``case``. Raises `NotApplicable` with the reason where it has no answer."""
+
+    @abstractmethod
+    def read(self, result: Any) -> Count:
+        """The number of this variant, from what `run` returned."""

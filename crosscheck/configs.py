@@ -1,0 +1,161 @@
+"""Reads model folders. They come from strangers: what a config may name and how large it may be is decided here.
+
+No torch, and nothing a config names is imported or built here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crosscheck.records import ConfigError
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+
+#: A published config is a few kB; the largest of the catalogue is 5.
+MAX_BYTES = 1_000_000
+#: Layers, blocks and heads of one component. The largest published ones have below 200.
+MAX_LAYERS = 1_024
+#: Any other whole number in a config: widths, vocabularies, positions.
+MAX_NUMBER = 2**27
+MAX_ITEMS = 1_024
+
+_COUNTS = re.compile(r"(^|_)(layers?|blocks|depths?|heads|experts)(_|$)")
+#: Keys through which a config could bring code of its own, or weights in formats that are unpacked by code.
+_REFUSED_KEYS = frozenset({"auto_map", "quantization_config", "trust_remote_code", "custom_pipeline"})
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+CONFIG_NAMES = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
+
+
+class ComponentConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of model_index.json with its config."""
+
+    name: str
+    library: str
+    class_name: str
+    config: dict[str, Any]
+
+
+class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A model folder, read and found harmless."""
+
+    name: str
+    class_name: str
+    components: tuple[ComponentConfig, ...]
+    options: dict[str, Any]
+    """Plain arguments of the pipeline's own, such as ``requires_safety_checker``."""
+
+
+def catalogue() -> list[str]:
+    """Names of the pipelines shipped with crosscheck."""
+    return sorted(path.parent.name for path in CATALOGUE.glob("*/model_index.json"))
+
+
+def read(folder: Path, name: str) -> PipelineConfig:
+    """Read a folder in the hub's layout. Raises `ConfigError`, naming file and key, for what is not allowed."""
+    index_path = folder / "model_index.json"
+    if not index_path.is_file():
+        raise ConfigError(f"{folder} has no model_index.json; allowed: a diffusers pipeline folder")
+    index = read_json(index_path)
+    components, options = [], {}
+    for key, value in index.items():
+        if key.startswith("_"):
+            continue
+        if is_component(value):
+            if value[0] is not None and value[1] is not None:
+                components.append(_component(folder, index_path, key, value))
+            else:
+                options[key] = None
+        elif isinstance(value, bool | int | float | str | None):
+            options[key] = value
+        else:
+            raise ConfigError(f"{index_path}: {key}: got {value!r}; allowed: [library, class] or a plain value")
+    return PipelineConfig(
+        name=name,
+        class_name=class_name(index, "_class_name", index_path),
+        components=tuple(components),
+        options=options,
+    )
+
+
+def is_component(value: Any) -> bool:
+    """Whether an entry of model_index.json is a component: [library, class], or [null, null] for none."""
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(v, str | None) for v in value)
+
+
+def _component(folder: Path, index_path: Path, name: str, value: list[str]) -> ComponentConfig:
+    library, cls = value
+    for what, text in (("component name", name), ("library", library), ("class", cls)):
+        plain_name(index_path, what, text)
+    folder = folder / name
+    if not folder.is_dir():
+        raise ConfigError(f"{index_path}: component {name!r} has no folder {name}/ with its config")
+    config: dict[str, Any] = {}
+    for file_name in CONFIG_NAMES:
+        if (folder / file_name).is_file():
+            config = read_json(folder / file_name)
+            break
+    else:
+        raise ConfigError(f"{folder} has no config; allowed: one of {', '.join(CONFIG_NAMES)}")
+    return ComponentConfig(name=name, library=library, class_name=cls, config=config)
+
+
+def plain_name(path: Path, what: str, text: str) -> None:
+    """Refuse what is no plain name: a path, a file, a name of another folder."""
+    if not _NAME.fullmatch(text):
+        raise ConfigError(f"{path}: {what} {text!r} is not allowed; allowed: a plain name")
+
+
+def class_name(config: Mapping[str, Any], key: str, path: Path) -> str:
+    """A class named in a config: one plain name, no path, no file, no list."""
+    name = config.get(key)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(f"{path}: {key}: got {name!r}; allowed: the plain name of one class")
+    return name
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One config file as a dictionary. Raises `ConfigError` for broken, oversized or refused content."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ConfigError(f"{path}: {size:,} bytes; allowed: up to {MAX_BYTES:,}")
+        content = msgspec.json.decode(path.read_bytes())
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: got a {type(content).__name__}; allowed: a JSON object")
+    for key, value in _entries(content):
+        _check(path, key, value)
+    return content
+
+
+def _entries(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if key:
+        yield key, tree
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            yield from _entries(value, name)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _entries(value, key)
+
+
+def _check(path: Path, key: str, value: Any) -> None:
+    if key in _REFUSED_KEYS and value is not None and value is not False:
+        raise ConfigError(f"{path}: {key} is refused: it brings code or formats of its own; remove it")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        limit = MAX_LAYERS if _COUNTS.search(key) and "dim" not in key else MAX_NUMBER
+        if not abs(value) <= limit:
+            raise ConfigError(f"{path}: {key}: got {value}; allowed: up to {limit:,}")
+    if isinstance(value, list | dict) and len(value) > MAX_ITEMS:
+        raise ConfigError(f"{path}: {key}: got {len(value):,} items; allowed: up to {MAX_ITEMS:,}")

@@ -1,0 +1,406 @@
+"""The engine: cases x backends -> outcomes.
+
+Cases on meta are counted in forked processes, side by side: nothing a tool does reaches the caller or another tool, and
+a crash, a hang or a death costs one job. Real tensors are counted in this process, one tool after another, with
+everything put back after each: after an ordinary multi-threaded forward, a forked child's first forward would hang.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import io
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeAlias
+
+import msgspec
+
+from crosscheck import backends as registry
+from crosscheck.backends.interface import Backend, Case, NotApplicable
+from crosscheck.records import (
+    Census,
+    Component,
+    CrosscheckError,
+    Failed,
+    Measured,
+    Record,
+    Skipped,
+    UncountedError,
+    UsageError,
+)
+
+Raw: TypeAlias = Measured | Skipped | Failed
+
+#: Seconds one tool may take on one case. The slowest core backend takes two on SDXL's UNet.
+TIME_LIMIT = 600.0
+
+
+class CaseResult(Record, frozen=True, kw_only=True):
+    """What the backends said of one case, and what ran in it."""
+
+    outcomes: dict[str, Raw]
+    census: Census | None = None
+    changes: dict[str, tuple[str, ...]] = {}
+    """What each backend left changed on the module or on torch."""
+
+
+Progress: TypeAlias = Callable[[str, str], None]
+"""Called with a case's name and a tool's as each job ends."""
+
+
+def measure(
+    cases: Sequence[Case],
+    names: Sequence[str],
+    *,
+    time_limit: float = TIME_LIMIT,
+    progress: Progress = lambda case, tool: None,
+) -> list[CaseResult]:
+    """Count every case with every backend of ``names``; one `CaseResult` for each case, in order."""
+    jobs = [(i, group) for i in range(len(cases)) for group in _tools(names)]
+    isolated = _can_fork() and all(case.device == "meta" for case in cases)
+    results = _in_children(cases, jobs, time_limit, progress) if isolated else _in_process(cases, jobs, progress)
+    merged: list[list[CaseResult]] = [[] for _ in cases]
+    for (i, _), result in zip(jobs, results, strict=True):
+        merged[i].append(result)
+    return [_judged(_merge(parts, names)) for parts in merged]
+
+
+def _tools(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Names grouped by the file they come from: variants of a tool share a process, and may share a run."""
+    table, groups = registry.table(), dict[str, list[str]]()
+    for name in names:
+        groups.setdefault(table[name].partition(":")[0], []).append(name)
+    return [tuple(group) for group in groups.values()]
+
+
+def _can_fork() -> bool:
+    return "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+
+
+# -- one job -----------------------------------------------------------------------------------------------------------
+
+
+def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
+    """Count ``case`` with backends of one tool, here and now. No error of a backend leaves this function."""
+    outcomes: dict[str, Raw] = {}
+    changes: dict[str, tuple[str, ...]] = {}
+    census: Census | None = None
+    for run, variants in _runs(names, outcomes).items():
+        with _untouched(case, isolated) as changed:
+            started = time.perf_counter()
+            try:
+                with _quiet():
+                    result = run(variants[0], case if isolated else _with_fresh_inputs(case))
+            except Exception as error:
+                outcomes.update({backend.name: _unsuccessful(backend, error) for backend in variants})
+                continue
+            seconds = round(time.perf_counter() - started, 4)
+            left = changed()
+        for backend in variants:
+            outcomes[backend.name], seen = _read(backend, result, seconds, isolated)
+            census = seen or census
+            changes[backend.name] = tuple(sorted(left - backend.leaves_behind))
+    return CaseResult(outcomes=outcomes, census=census, changes=changes)
+
+
+def _runs(names: Sequence[str], outcomes: dict[str, Raw]) -> dict[Any, list[Backend]]:
+    """Loaded backends by the run they share; those that can't be loaded get their outcome at once."""
+    runs: dict[Any, list[Backend]] = {}
+    for name in names:
+        try:
+            backend = registry.load(name)
+        except NotApplicable as reason:
+            outcomes[name] = Skipped(reason=str(reason))
+        except Exception as error:
+            outcomes[name] = Failed(error=one_line(error))
+        else:
+            runs.setdefault(type(backend).run, []).append(backend)
+    return runs
+
+
+def _read(backend: Backend, result: Any, seconds: float, isolated: bool) -> tuple[Raw, Census | None]:
+    try:
+        said = backend.read(result)
+        if type(said.macs) is not int or said.macs < 0:
+            raise TypeError(f"returned {said.macs!r} for MACs; allowed: an int from 0")
+    except Exception as error:
+        return _unsuccessful(backend, error), None
+    measured = Measured(
+        version=registry.version_of(backend),
+        macs=said.macs,
+        seconds=seconds,
+        by_op=dict(said.by_op),
+        uncounted=dict(said.uncounted),
+        isolated=isolated,
+    )
+    return measured, said.census
+
+
+def _unsuccessful(backend: Backend, error: Exception) -> Raw:
+    if isinstance(error, NotApplicable):
+        return Skipped(reason=str(error))
+    return Failed(error=one_line(error), version=registry.version_of(backend))
+
+
+def one_line(error: BaseException) -> str:
+    """An error in its own words: the class, unless it is ours, and the first line of its text."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return text if isinstance(error, CrosscheckError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+@contextlib.contextmanager
+def _untouched(case: Case, isolated: bool) -> Iterator[Callable[[], frozenset[str]]]:
+    """Put the case's module and torch back afterwards; inside, name what is not as it was."""
+    if case.module is None:
+        yield frozenset
+        return
+    from crosscheck.state import preserved
+
+    with preserved(case.module, values=not isolated) as snapshot:
+        yield snapshot.changes
+
+
+def _with_fresh_inputs(case: Case) -> Case:
+    """Copies of real input tensors: a forward may change its inputs in place."""
+    from crosscheck.trees import map_tensors
+
+    args, kwargs = map_tensors(
+        lambda t: t.detach().clone().requires_grad_(t.requires_grad), (case.args, dict(case.kwargs))
+    )
+    return dataclasses.replace(case, args=args, kwargs=kwargs)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What a tool prints is no result of ours."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# -- many jobs ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Child:
+    process: Any
+    inbox: Connection
+    index: int
+    deadline: float
+    ready: bool = False
+
+
+def _in_children(
+    cases: Sequence[Case], jobs: Sequence[tuple[int, tuple[str, ...]]], time_limit: float, progress: Progress
+) -> list[CaseResult]:
+    """Run each job in a forked process of its own, as many at once as there are processors."""
+    _warm()
+    results: dict[int, CaseResult] = {}
+    waiting, running = deque(enumerate(jobs)), list[_Child]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < _processors():
+                index, (case, names) = waiting.popleft()
+                running.append(_start(index, cases[case], names, time_limit))
+            wait([c.inbox for c in running], max(0.0, min(c.deadline for c in running) - time.monotonic()))
+            for child in list(running):
+                case, names = jobs[child.index]
+                result = _heard(child, names, time_limit)
+                if result is None:
+                    continue
+                if result is _NEVER_STARTED:
+                    result = count(cases[case], names, isolated=False)
+                results[child.index] = result
+                running.remove(child)
+                progress(cases[case].name, names[0])
+    finally:
+        for child in running:
+            child.process.kill()
+            child.process.join()
+    return [results[i] for i in range(len(jobs))]
+
+
+_NEVER_STARTED = CaseResult(outcomes={})
+
+
+@functools.cache
+def _warm() -> None:
+    """Have torch import its Python meta kernels once, here, and not again in every child."""
+    import torch
+
+    torch.conv2d(torch.empty(1, 1, 1, 1, device="meta"), torch.empty(1, 1, 1, 1, device="meta"))
+
+
+def _start(index: int, case: Case, names: tuple[str, ...], time_limit: float) -> _Child:
+    context = multiprocessing.get_context("fork")
+    inbox, outbox = context.Pipe(duplex=False)
+    process = context.Process(target=_child_main, args=(outbox, case, names), daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of forks beside threads; see the docstring
+        process.start()
+    outbox.close()
+    return _Child(process, inbox, index, time.monotonic() + time_limit)
+
+
+def _child_main(outbox: Connection, case: Case, names: tuple[str, ...]) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    outbox.send_bytes(b"")  # alive: from here on a hang is the tool's own
+    outbox.send_bytes(msgspec.msgpack.encode(count(case, names, isolated=True)))
+
+
+def _heard(child: _Child, names: tuple[str, ...], time_limit: float) -> CaseResult | None:
+    """The result of a child that is done, died or ran out of time; None while it works."""
+    result: CaseResult | None = None
+    try:
+        while result is None and child.inbox.poll():
+            message = child.inbox.recv_bytes()
+            if message:
+                result = msgspec.msgpack.decode(message, type=CaseResult)
+            child.ready = True
+    except EOFError:
+        child.process.join()
+        result = _all_failed(names, _death(child.process.exitcode))
+    if result is None and time.monotonic() >= child.deadline:
+        child.process.kill()
+        over = f"time limit of {time_limit:g} s reached; it was stopped"
+        result = _all_failed(names, over) if child.ready else _NEVER_STARTED
+    if result is not None:
+        child.process.join()
+        child.inbox.close()
+    return result
+
+
+def _death(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"its process ended with exit status {exitcode}"
+    name = signal.Signals(-exitcode).name
+    return f"its process was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+def _all_failed(names: Sequence[str], error: str) -> CaseResult:
+    return CaseResult(outcomes={name: Failed(error=error) for name in names})
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_process(
+    cases: Sequence[Case], jobs: Sequence[tuple[int, tuple[str, ...]]], progress: Progress
+) -> list[CaseResult]:
+    results = []
+    for case, names in jobs:
+        results.append(count(cases[case], names, isolated=False))
+        progress(cases[case].name, names[0])
+    return results
+
+
+# -- one case's parts together -----------------------------------------------------------------------------------------
+
+
+def _merge(parts: Sequence[CaseResult], names: Sequence[str]) -> CaseResult:
+    outcomes = {name: outcome for part in parts for name, outcome in part.outcomes.items()}
+    return CaseResult(
+        outcomes={name: outcomes[name] for name in names},
+        census=next((part.census for part in parts if part.census), None),
+        changes={name: left for part in parts for name, left in part.changes.items()},
+    )
+
+
+def _judged(result: CaseResult) -> CaseResult:
+    """Fail a backend that left something changed which the module's own forward, as traced, does not change."""
+    own = set(result.changes.get("aten", ()))
+    outcomes = dict(result.outcomes)
+    for name, left in result.changes.items():
+        foreign = [change for change in left if change not in own]
+        if foreign and isinstance(outcomes[name], Measured):
+            outcomes[name] = Failed(
+                error=f"changed what it was given: {'; '.join(foreign)}", version=outcomes[name].version
+            )
+    return CaseResult(outcomes=outcomes, census=result.census, changes=result.changes)
+
+
+# -- any module --------------------------------------------------------------------------------------------------------
+
+
+def check(
+    module: Any,
+    *inputs: Any,
+    backends: Sequence[str] | None = None,
+    time_limit: float = TIME_LIMIT,
+    **kwargs: Any,
+) -> Component:
+    """Count one forward of any ``torch.nn.Module`` with every backend, and explain each difference.
+
+    ``inputs`` and ``kwargs`` go to the forward. On meta tensors nothing is computed and each backend runs in a process
+    of its own; real tensors are run as they are. The module, its inputs and torch are left as they were.
+
+    Raises `UncountedError` where the module can't be counted exactly: its own forward raises, reads values that meta
+    tensors don't have, or runs an operator that may hold MACs and has no rule.
+    """
+    from crosscheck import reconcile
+
+    case = case_of(module, inputs, kwargs)
+    names = registry.choose(backends)
+    (result,) = measure([case], names, time_limit=time_limit)
+    trace = result.outcomes["aten"]
+    if not isinstance(trace, Measured):
+        reason = trace.error if isinstance(trace, Failed) else trace.reason
+        raise UncountedError(f"{type(module).__name__}: {reason}")
+    return reconcile.component(case, result, _params(module))
+
+
+def case_of(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str = "", entry: str = "forward") -> Case:
+    """``module`` with its inputs as a case. Inputs follow a module on meta there."""
+    import torch
+
+    from crosscheck.trees import map_tensors, specs, tensors
+
+    if not isinstance(module, torch.nn.Module):
+        raise UsageError(f"got a {type(module).__name__}; allowed: a torch.nn.Module and its inputs")
+    held = [*module.parameters(), *module.buffers(), *(t for _, t in tensors((args, dict(kwargs))))]
+    device = "meta" if any(t.is_meta for t in held) else held[0].device.type if held else "cpu"
+    if device == "meta":
+        args, kwargs = map_tensors(lambda t: t.to("meta"), (args, dict(kwargs)))
+    method = getattr(module, entry)
+    return Case(
+        name=name or type(module).__name__,
+        class_name=type(module).__name__,
+        entry=entry,
+        inputs=specs(method, args, kwargs),
+        module=module,
+        args=args,
+        kwargs=kwargs,
+        config=_config(module),
+        device=device,
+    )
+
+
+def _config(module: Any) -> Mapping[str, Any] | None:
+    """The config of a library's own class; a class of the caller's is not what its config says."""
+    if type(module).__module__.partition(".")[0] not in {"diffusers", "transformers"}:
+        return None
+    config = getattr(module, "config", None)
+    if hasattr(config, "to_dict"):
+        return dict(config.to_dict())
+    return dict(config) if isinstance(config, Mapping) else None
+
+
+def _params(module: Any) -> int:
+    from torch.nn.parameter import UninitializedTensorMixin
+
+    return sum(p.numel() for p in module.parameters() if not isinstance(p, UninitializedTensorMixin))

@@ -1,0 +1,389 @@
+"""Name, folder, hub id or a user's own pipe -> the real diffusers pipeline on meta -> the ledger of a run."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crosscheck import backends as registry
+from crosscheck import configs, reconcile
+from crosscheck.measure import TIME_LIMIT, Progress, measure
+from crosscheck.records import (
+    HEADLINE,
+    SCHEMA,
+    Component,
+    ConfigError,
+    CrosscheckError,
+    Generation,
+    GenerationCase,
+    Ledger,
+    UncountedError,
+    UsageError,
+    Workload,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crosscheck.hollow import Calls, Hollow
+
+STEPS = 30
+_PRECISION = frozenset({"torch_dtype", "dtype"})
+PROMPT = "a photograph of an astronaut riding a horse"
+
+#: Pixels of one side, images of a batch, and steps. The pipeline's own tensors outside its components are real.
+MAX_SIDE, MAX_BATCH, MAX_STEPS = 8_192, 1_024, 10_000
+MAX_PIXELS = MAX_SIDE * MAX_SIDE
+
+
+def check_pipeline(
+    model: Any = "sd21-base",
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    num_inference_steps: int = STEPS,
+    guidance_scale: float | None = None,
+    batch_size: int = 1,
+    scheduler: str | None = None,
+    backends: Sequence[str] | None = None,
+    time_limit: float = TIME_LIMIT,
+    progress: Progress = lambda case, tool: None,
+    **call: Any,
+) -> Ledger:
+    """Count every component of a pipeline under every backend, and what one generation really runs.
+
+    ``model`` is a catalogue name, a folder in the hub's layout, a hub id, or a diffusers pipeline of the caller's.
+    Sizes are pixels; None takes the pipeline's own default. ``scheduler`` names a diffusers scheduler class. Anything
+    else goes to the pipeline's call. The pipeline is left as it was.
+
+    Raises `UsageError` for a size or name that is not allowed, `ConfigError` for a folder that is not.
+    """
+    names = registry.choose(backends)
+    sizes = {"height": height, "width": width}
+    _check_sizes(batch_size=batch_size, num_inference_steps=num_inference_steps, **sizes)
+    label, pipe = _pipeline(model)
+    with _own_scheduler(pipe, scheduler):
+        height, width = (size or default for size, default in zip(sizes.values(), _default_size(pipe), strict=True))
+        if guidance_scale is None:
+            guidance_scale = inspect.signature(pipe.__call__).parameters["guidance_scale"].default
+        workload = Workload(
+            batch_size=batch_size,
+            height=height,
+            width=width,
+            steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            scheduler=type(pipe.scheduler).__name__,
+        )
+        given = {"prompt": [PROMPT] * batch_size if batch_size > 1 else PROMPT, **call}
+        hollow = _run(pipe, {**given, "height": height, "width": width, "guidance_scale": guidance_scale,
+                             "num_inference_steps": num_inference_steps})  # fmt: skip
+        components = _components(pipe, hollow, names, time_limit, progress)
+        return Ledger(
+            schema=SCHEMA,
+            model=label,
+            pipeline=type(pipe).__name__,
+            workload=workload,
+            environment=environment(),
+            components=components,
+            generation=_generation(hollow, components),
+        )
+
+
+# -- from a name to a pipeline -----------------------------------------------------------------------------------------
+
+
+def _pipeline(model: Any) -> tuple[str, Any]:
+    if not isinstance(model, str | Path):
+        from diffusers import DiffusionPipeline
+
+        if not isinstance(model, DiffusionPipeline):
+            raise UsageError(f"got a {type(model).__name__}; allowed: a model's name, a folder or a diffusers pipeline")
+        return type(model).__name__, model
+    name, folder = locate(str(model))
+    return name, build(configs.read(folder, name))
+
+
+def locate(model: str) -> tuple[str, Path]:
+    """The label and folder of a catalogue name, a folder or a hub id."""
+    if model in configs.catalogue():
+        return model, configs.CATALOGUE / model
+    path = Path(model)
+    if path.is_dir():
+        return path.resolve().name, path
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not path.exists():
+        from crosscheck import hub
+
+        return model, hub.fetch(model)
+    near = difflib.get_close_matches(model, configs.catalogue(), n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UsageError(
+        f"unknown model {model!r}; {hint}allowed: {', '.join(configs.catalogue())}, a pipeline's folder, or a hub id "
+        "org/name"
+    )
+
+
+def build(config: configs.PipelineConfig) -> Any:
+    """The real pipeline with every module on meta: no weights, no code but the two libraries'."""
+    import diffusers
+    import transformers
+    from diffusers import DiffusionPipeline
+
+    for library in (diffusers, transformers):
+        library.logging.set_verbosity_error()
+    pipeline_class = _class(diffusers, config.class_name, (DiffusionPipeline,), f"{config.name}: model_index.json")
+    wanted = {name for name in inspect.signature(pipeline_class.__init__).parameters if name != "self"}
+    given = {c.name: _component(c, f"{config.name}: {c.name}") for c in config.components if c.name in wanted}
+    options = {name: value for name, value in config.options.items() if name in wanted}
+    try:
+        return pipeline_class(**options, **given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{config.name}: {config.class_name} can't be built: {_first_line(error)}") from error
+
+
+def _component(config: configs.ComponentConfig, where: str) -> Any:
+    import diffusers
+    import torch
+    import transformers
+    from diffusers import ModelMixin, SchedulerMixin
+
+    if config.library == "diffusers":
+        cls = _class(diffusers, config.class_name, (ModelMixin, SchedulerMixin), where)
+    elif config.library == "transformers":
+        bases = (
+            transformers.PreTrainedModel,
+            transformers.PreTrainedTokenizerBase,
+            transformers.ImageProcessingMixin,
+            transformers.FeatureExtractionMixin,
+            transformers.ProcessorMixin,
+        )
+        cls = _class(transformers, config.class_name, bases, where)
+    else:
+        package = getattr(diffusers.pipelines, config.library, None)
+        if package is None:
+            raise ConfigError(f"{where}: library {config.library!r} is not allowed; allowed: diffusers, transformers")
+        cls = _class(package, config.class_name, (ModelMixin, transformers.PreTrainedModel), where)
+    try:
+        if issubclass(cls, transformers.PreTrainedTokenizerBase):
+            return _tokenizer(cls, config.config)
+        if issubclass(cls, SchedulerMixin):
+            return cls.from_config(config.config)
+        with torch.device("meta"):
+            module = _model(cls, config.config)
+    except CrosscheckError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{where}: {config.class_name} can't be built: {_first_line(error)}") from error
+    return module
+
+
+def _model(cls: Any, config: dict[str, Any]) -> Any:
+    import transformers
+    from diffusers import ModelMixin
+
+    if issubclass(cls, ModelMixin):
+        return cls.from_config(config).eval()
+    if not issubclass(cls, transformers.PreTrainedModel):
+        return cls(**config)
+    chosen = cls.config_class.from_dict(_ours(config))
+    if getattr(cls, "_supports_sdpa", False):
+        chosen._attn_implementation = "sdpa"
+    return cls(chosen).eval()
+
+
+def _ours(config: Any) -> Any:
+    """A config that leaves the attention implementation and the precision to us.
+
+    transformers would fetch kernels for an attention name it finds, and build in half precision beside the others.
+    """
+    if isinstance(config, dict):
+        return {k: _ours(v) for k, v in config.items() if "attn_implementation" not in k and k not in _PRECISION}
+    return [_ours(v) for v in config] if isinstance(config, list) else config
+
+
+def _class(package: Any, name: str, bases: tuple[type, ...], where: str) -> Any:
+    cls = getattr(package, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, bases)):
+        allowed = ", ".join(base.__name__ for base in bases)
+        raise ConfigError(f"{where}: class {name!r} is not allowed; allowed: subclasses of {allowed} that are installed")
+    return cls
+
+
+def _tokenizer(cls: Any, config: dict[str, Any]) -> Any:
+    """A real byte-level tokenizer with the model's own lengths and special tokens, and a vocabulary of single bytes.
+
+    Pipelines pad to the tokenizer's maximum length, so its words do not matter and its limit does.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = sorted(ByteLevel.alphabet())
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {
+            "vocab.json": json.dumps({word: i for i, word in enumerate(words)}),
+            "merges.txt": "#version: 0.2\n",
+            "tokenizer_config.json": json.dumps({k: v for k, v in config.items() if not k.endswith("_file")}),
+        }
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        return cls.from_pretrained(folder, local_files_only=True)
+
+
+# -- what to ask of it -------------------------------------------------------------------------------------------------
+
+
+def _check_sizes(*, batch_size: int, num_inference_steps: int, height: int | None, width: int | None) -> None:
+    limits = {
+        "height": (height, MAX_SIDE),
+        "width": (width, MAX_SIDE),
+        "batch size": (batch_size, MAX_BATCH),
+        "steps": (num_inference_steps, MAX_STEPS),
+    }
+    for what, (size, limit) in limits.items():
+        if size is not None and not 1 <= size <= limit:
+            raise UsageError(f"{what}: got {size}; allowed: 1 to {limit:,}")
+    if batch_size * (height or 1) * (width or 1) > MAX_PIXELS:
+        raise UsageError(f"batch size x height x width: allowed: up to {MAX_PIXELS:,} pixels in all")
+
+
+def _default_size(pipe: Any) -> tuple[int, int]:
+    """Height and width that the pipeline takes by itself: its denoiser's sample size in pixels."""
+    denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    sample = getattr(pipe, "default_sample_size", None) or getattr(getattr(denoiser, "config", None), "sample_size", None)
+    if sample is None:
+        raise UsageError(f"{type(pipe).__name__} has no default size; give height and width")
+    sizes = (sample, sample) if isinstance(sample, int) else tuple(sample)
+    return sizes[0] * pipe.vae_scale_factor, sizes[1] * pipe.vae_scale_factor
+
+
+@contextmanager
+def _own_scheduler(pipe: Any, name: str | None) -> Iterator[None]:
+    """The scheduler called ``name`` in place of the pipeline's, and its own again afterwards."""
+    import diffusers
+    from diffusers import SchedulerMixin
+
+    if name is None:
+        yield
+        return
+    cls = getattr(diffusers, name, None) if name.isidentifier() else None
+    if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
+        known = [n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(f"unknown scheduler {name!r}; {hint}allowed: a scheduler class of diffusers")
+    original = pipe.scheduler
+    pipe.scheduler = cls.from_config(original.config)
+    try:
+        yield
+    finally:
+        pipe.scheduler = original
+
+
+# -- what it runs ------------------------------------------------------------------------------------------------------
+
+
+def _run(pipe: Any, call: Mapping[str, Any]) -> Hollow:
+    """One whole call of the pipeline, hollow."""
+    import torch
+
+    from crosscheck.hollow import Hollow
+
+    modules = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    hollow = Hollow(modules)
+    pipe.set_progress_bar_config(disable=True)
+    try:
+        with hollow.answering():
+            pipe(**call)
+    except CrosscheckError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{type(pipe).__name__} rejects this call: {_first_line(error)}") from error
+    except Exception as error:
+        raise UncountedError(f"{type(pipe).__name__} can't be run hollow: {_first_line(error)}") from error
+    return hollow
+
+
+def _components(
+    pipe: Any, hollow: Hollow, names: Sequence[str], time_limit: float, progress: Progress
+) -> tuple[Component, ...]:
+    from crosscheck import hollow as running
+    from crosscheck.measure import _params
+
+    cases = [running.single(running.most_expensive(calls)) for calls in hollow.cases().values()]
+    import torch
+
+    with torch.no_grad():  # as pipelines run
+        results = measure(cases, names, time_limit=time_limit, progress=progress)
+    return tuple(
+        reconcile.component(case, result, _params(case.module), _notes(case))
+        for case, result in zip(cases, results, strict=True)
+    )
+
+
+def _notes(case: Any) -> list[str]:
+    if case.reads_values:
+        return ["its forward reads floating values; on meta they were answered with zeros"]
+    return []
+
+
+def _generation(hollow: Hollow, components: Sequence[Component]) -> Generation:
+    cases: dict[str, list[GenerationCase]] = {}
+    by_op = dict.fromkeys(HEADLINE, 0)
+    unknown = [
+        f"{c.name} is {c.recommended.status}: {c.recommended.reason}" for c in components if c.recommended.macs is None
+    ]
+    for name, distinct in hollow.cases().items():
+        for calls in distinct:
+            case, differing = _generation_case(calls)
+            cases.setdefault(name, []).append(case)
+            if differing:
+                unknown.append(f"{name}: analytic and aten differ in {differing}")
+            for op in HEADLINE:
+                by_op[op] += calls.calls * calls.by_op[op]
+    return reconcile.generation(cases, by_op, hollow.outside_macs, unknown)
+
+
+def _generation_case(calls: Calls) -> tuple[GenerationCase, str]:
+    """The reference's count of one distinct input, and where closed form and trace differ."""
+    from crosscheck.backends.analytic import Analytic
+    from crosscheck.backends.interface import NotApplicable
+
+    try:
+        backend = Analytic()
+        closed_form = backend.read(backend.run(calls.case))
+    except NotApplicable:
+        analytic, differing = None, ""
+    else:
+        analytic, differing = closed_form.macs, reconcile.unequal_ops(closed_form.by_op, calls.by_op)
+    return GenerationCase(
+        inputs=calls.case.inputs,
+        calls=calls.calls,
+        batch_size=calls.batch_size,
+        macs=None if differing else calls.macs,
+        analytic=analytic,
+        aten=calls.macs,
+    ), differing
+
+
+def environment() -> dict[str, str]:
+    """Versions that decide a count: Python, the libraries and the device. No host, no path, no clock."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version(), "device": "meta"}
+    for name in ("torch", "diffusers", "transformers", "thop", "fvcore"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,206 @@
+"""Raw totals and census -> gaps -> terms and residual -> what to recommend. Pure: no torch, no counter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from crosscheck import causes
+from crosscheck.records import (
+    HEADLINE,
+    OPS,
+    Census,
+    Component,
+    Counted,
+    Failed,
+    Generation,
+    GenerationCase,
+    GenerationComponent,
+    Ledger,
+    Measured,
+    Outcome,
+    Recommended,
+    Skipped,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from crosscheck.backends.interface import Case
+    from crosscheck.measure import CaseResult
+
+
+def component(case: Case, result: CaseResult, params: int, notes: Sequence[str] = ()) -> Component:
+    """The record of one case: its recommendation, and every backend's outcome held against the reference."""
+    recommended, outcomes = reconcile(result.outcomes, result.census)
+    return Component(
+        name=case.name,
+        class_name=case.class_name,
+        entry=case.entry,
+        params=params,
+        inputs=case.inputs,
+        recommended=recommended,
+        backends=outcomes,
+        other_ops=_other_ops(result.census),
+        notes=tuple(notes),
+        census=result.census,
+    )
+
+
+def reconcile(
+    outcomes: Mapping[str, Measured | Skipped | Failed], census: Census | None
+) -> tuple[Recommended, dict[str, Outcome]]:
+    """Hold every measured backend against the reference: the closed form where there is one, else the trace."""
+    recommended, reference = _recommend(outcomes, census)
+    held = {name: _held(name, outcome, reference, census) for name, outcome in outcomes.items()}
+    return recommended, held
+
+
+def _recommend(
+    outcomes: Mapping[str, Measured | Skipped | Failed], census: Census | None
+) -> tuple[Recommended, int | None]:
+    analytic, trace = outcomes.get("analytic"), outcomes.get("aten")
+    if not isinstance(trace, Measured):
+        why = trace.error if isinstance(trace, Failed) else trace.reason if isinstance(trace, Skipped) else "not run"
+        known = analytic.macs if isinstance(analytic, Measured) else None
+        return Recommended(status="uncounted", reason=f"aten: {why}"), known
+    saving = sum(row.macs - row.causal_macs for row in census.attention) if census else 0
+    if not isinstance(analytic, Measured):
+        why = analytic.reason if isinstance(analytic, Skipped) else getattr(analytic, "error", "not run")
+        return Recommended.of("unconfirmed", trace.by_op, saving, f"analytic: {why}"), trace.macs
+    if differing := unequal_ops(analytic.by_op, trace.by_op):
+        return Recommended(status="unequal", reason=f"analytic and aten differ in {differing}"), analytic.macs
+    return Recommended.of("confirmed", trace.by_op, saving), analytic.macs
+
+
+def unequal_ops(closed_form: Mapping[str, int], trace: Mapping[str, int]) -> str:
+    """Where the two references differ; "" where they are equal.
+
+    Attention and written-out products count together: which of the two it is depends on versions, the work does not.
+    """
+    split = {
+        "conv": ("conv",),
+        "linear": ("linear",),
+        "attention + matmul": ("attention", "matmul"),
+    }
+    sums = {
+        what: tuple(sum(side.get(op, 0) for op in ops) for side in (closed_form, trace)) for what, ops in split.items()
+    }
+    return "; ".join(f"{what}: {a:,} and {b:,}" for what, (a, b) in sums.items() if a != b)
+
+
+def _held(
+    name: str, outcome: Measured | Skipped | Failed, reference: int | None, census: Census | None
+) -> Outcome:
+    if isinstance(outcome, Skipped):
+        return outcome
+    if isinstance(outcome, Failed):
+        return Failed(
+            error=outcome.error,
+            version=outcome.version,
+            known=causes.known_failure(name, outcome.version, outcome.error, census),
+        )
+    if reference is None:
+        return Failed(error=f"counted {outcome.macs:,}, but there is no reference to hold it against",
+                      version=outcome.version)  # fmt: skip
+    terms = causes.explain(name, outcome.version, census) if census else ()
+    gap = outcome.macs - reference
+    return Counted(
+        version=outcome.version,
+        macs=outcome.macs,
+        seconds=outcome.seconds,
+        by_op=outcome.by_op,
+        uncounted=outcome.uncounted,
+        isolated=outcome.isolated,
+        gap=gap,
+        terms=terms,
+        residual=gap - sum(term.macs for term in terms),
+    )
+
+
+def _other_ops(census: Census | None) -> dict[str, int]:
+    """Output elements of what is no headline op."""
+    sums: dict[str, int] = {}
+    for row in census.ops if census else ():
+        if row.op not in HEADLINE:
+            sums[row.op] = sums.get(row.op, 0) + row.count * _elements(row.out)
+    return {op: sums[op] for op in OPS if op in sums}
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    elements = 1
+    for size in shape:
+        elements *= size
+    return elements
+
+
+# -- a generation ------------------------------------------------------------------------------------------------------
+
+
+def generation(
+    cases: Mapping[str, Sequence[GenerationCase]], by_op: Mapping[str, int], outside_macs: int, unknown: Sequence[str]
+) -> Generation:
+    """All calls of a generation, by the reference. ``unknown`` names what could not be counted, with the reason."""
+    components = tuple(_generation_component(name, of) for name, of in cases.items())
+    known = [c for of in cases.values() for c in of]
+    if unknown or any(c.macs is None for c in known):
+        reason = "; ".join(unknown) or "a call has no count"
+        return Generation(
+            components=components,
+            recommended=Recommended(status="uncounted", reason=reason),
+            outside_macs=outside_macs,
+        )
+    status: Status = "confirmed" if all(c.analytic == c.aten == c.macs for c in known) else "unconfirmed"
+    without = [name for name, of in cases.items() if any(c.analytic is None for c in of)]
+    reason = f"no closed form for: {', '.join(without)}" if without else ""
+    return Generation(
+        components=components,
+        recommended=Recommended.of(status, by_op, reason=reason),
+        outside_macs=outside_macs,
+    )
+
+
+def _generation_component(name: str, cases: Sequence[GenerationCase]) -> GenerationComponent:
+    sizes = {case.batch_size for case in cases}
+    return GenerationComponent(
+        name=name,
+        calls=sum(case.calls for case in cases),
+        batch_size=sizes.pop() if len(sizes) == 1 else None,
+        macs=None if any(c.macs is None for c in cases) else sum(c.calls * (c.macs or 0) for c in cases),
+        cases=tuple(cases),
+    )
+
+
+# -- a ledger again ----------------------------------------------------------------------------------------------------
+
+
+def again(ledger: Ledger) -> tuple[Ledger, tuple[str, ...]]:
+    """The ledger with its reconciliation made anew from raw totals and census, and the cells that changed."""
+    import msgspec
+
+    components, changed = [], []
+    for old in ledger.components:
+        recommended, outcomes = reconcile(old.backends, old.census)
+        changed += [f"{old.name}: {name}" for name, outcome in outcomes.items() if outcome != old.backends[name]]
+        if recommended != old.recommended:
+            changed.append(f"{old.name}: recommended")
+        components.append(msgspec.structs.replace(old, recommended=recommended, backends=outcomes))
+    return msgspec.structs.replace(ledger, components=tuple(components)), tuple(changed)
+
+
+# -- what a run amounts to ---------------------------------------------------------------------------------------------
+
+
+def problems(ledger: Ledger) -> list[str]:
+    """What makes a run fail: a residual, an unequal or missing reference, a failure that no cause predicts."""
+    found = []
+    for of in ledger.components:
+        if of.recommended.macs is None:
+            found.append(f"{of.name}: {of.recommended.status}: {of.recommended.reason}")
+        for name, outcome in of.backends.items():
+            if isinstance(outcome, Counted) and outcome.residual:
+                found.append(f"{of.name}: {name}: residual {outcome.residual:+,} MACs")
+            if isinstance(outcome, Failed) and not outcome.known:
+                found.append(f"{of.name}: {name}: failed: {outcome.error}")
+    if ledger.generation.recommended.macs is None:
+        found.append(f"generation: {ledger.generation.recommended.reason}")
+    return found

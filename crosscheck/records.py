@@ -1,0 +1,303 @@
+"""Every record of crosscheck, its units, and the errors.
+
+A count is an exact ``int`` in MACs, or it is not known: then the outcome is `Skipped` or `Failed`, never 0.
+One multiply-accumulate (MAC) is two floating-point operations (FLOPs); this is the only place that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, get_args
+
+import msgspec
+
+FLOPS_PER_MAC = 2
+SCHEMA = 1
+
+Op: TypeAlias = Literal[
+    "conv", "linear", "attention", "matmul", "softmax", "norm", "activation", "elementwise", "resample", "embedding"
+]
+OPS: tuple[Op, ...] = get_args(Op)
+#: What everybody means by MACs. The other ops are listed beside them, in elements, and never added.
+HEADLINE: tuple[Op, ...] = ("conv", "linear", "attention", "matmul")
+
+Status: TypeAlias = Literal["confirmed", "unconfirmed", "unequal", "uncounted"]
+Shape: TypeAlias = tuple[int, ...]
+
+
+class CrosscheckError(Exception):
+    """What crosscheck refuses: one line saying what was got, what is allowed, what to do."""
+
+
+class UsageError(CrosscheckError, ValueError):
+    """A bad argument, name or size."""
+
+
+class ConfigError(CrosscheckError, ValueError):
+    """A model folder, config, ledger or claims file that is broken or not allowed."""
+
+
+class UnlikeLedgersError(CrosscheckError, ValueError):
+    """Ledgers of different cases: comparing them would compare two questions."""
+
+
+class UncountedError(CrosscheckError, RuntimeError):
+    """A module that can't be counted exactly, and why."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all records: immutable, named fields, JSON in and out."""
+
+
+class TensorSpec(Record, frozen=True, kw_only=True):
+    """One tensor that goes into a case."""
+
+    name: str
+    """The parameter it is given for; dotted inside dictionaries (``added_cond_kwargs.time_ids``)."""
+    shape: Shape
+    dtype: str
+
+
+class ModuleRow(Record, frozen=True, kw_only=True):
+    """Census: modules alike in everything but their place."""
+
+    class_name: str
+    """Exact class with its module, e.g. ``torch.nn.modules.linear.Linear``."""
+    paths: tuple[tuple[str, ...], ...]
+    """For each module all its dotted paths; several where parents share it."""
+    params: int
+    """Elements of its own parameters, its children's left out."""
+    training: bool
+    leaf: bool
+    """Has no child modules."""
+    calls: int
+    """Times each was entered through ``__call__``."""
+    direct: int = 0
+    """Times each was entered by ``forward`` itself, where hooks don't see it."""
+
+
+class OpRow(Record, frozen=True, kw_only=True):
+    """Census: executed operations alike in everything, in modules of one row."""
+
+    op: Op
+    aten: str
+    """The operator that ran, e.g. ``addmm``."""
+    shapes: tuple[Shape, ...]
+    """Of its tensor inputs, in order."""
+    out: Shape
+    dtype: str
+    function: str
+    """The outermost torch function it came from, e.g. ``linear``; empty where none was seen."""
+    module: int
+    """Index of the `ModuleRow` whose modules ran it."""
+    grad: bool
+    """Whether gradients were being recorded."""
+    direct: bool = False
+    """Ran in a ``forward`` entered directly, not through ``__call__``."""
+    count: int
+    """How many ran, in all."""
+    macs: int = 0
+    """MACs of all of them; 0 outside the headline."""
+    length: int = 0
+    """Size of the dimension a softmax runs over."""
+
+
+class AttentionRow(Record, frozen=True, kw_only=True):
+    """Census: calls of scaled_dot_product_attention alike in everything."""
+
+    query: Shape
+    key: Shape
+    value: Shape
+    is_causal: bool
+    masked: bool
+    dtype: str
+    module: int
+    count: int
+    macs: int
+    """Dense MACs of all of them: batch x heads x N_q x N_kv x (d_qk + d_v)."""
+    causal_macs: int
+    """The same with the masked-out upper triangle left out, where ``is_causal``."""
+    query_only_macs: int
+    """What N_q x N_q with softmax would give: batch x heads x N_q x N_q x (2 d_qk + 1)."""
+
+
+class Census(Record, frozen=True, kw_only=True):
+    """What ran in one forward, in distinct rows: all that causes may look at."""
+
+    modules: tuple[ModuleRow, ...]
+    ops: tuple[OpRow, ...]
+    attention: tuple[AttentionRow, ...] = ()
+    device: str = "meta"
+
+
+class Term(Record, frozen=True, kw_only=True):
+    """One named cause with its exact, signed share of a gap, in MACs."""
+
+    cause: str
+    macs: int
+
+
+class Measured(Record, frozen=True, kw_only=True, tag_field="status", tag="measured"):
+    """A backend's own number, before it is held against the reference."""
+
+    version: str
+    macs: int
+    seconds: float
+    by_op: dict[str, int] = {}
+    """MACs by headline op, where the tool tells them apart."""
+    uncounted: dict[str, int] = {}
+    """Operations the tool itself says it did not count, and how often."""
+    isolated: bool = True
+    """Ran in a process of its own."""
+
+
+class Counted(Measured, frozen=True, kw_only=True, tag_field="status", tag="counted"):
+    """A backend's number, its gap to the reference, and the terms that explain the gap."""
+
+    gap: int
+    terms: tuple[Term, ...]
+    residual: int
+    """``gap`` less the terms; explained means 0."""
+
+
+class Skipped(Record, frozen=True, kw_only=True, tag_field="status", tag="skipped"):
+    """A backend that does not apply, and why."""
+
+    reason: str
+
+
+class Failed(Record, frozen=True, kw_only=True, tag_field="status", tag="failed"):
+    """A backend that broke, in its own words."""
+
+    error: str
+    version: str = ""
+    known: str = ""
+    """The sourced cause that predicts this failure, if one does."""
+
+
+Outcome: TypeAlias = Counted | Skipped | Failed
+
+
+class Recommended(Record, frozen=True, kw_only=True):
+    """The total to use: conv + linear + attention + matmul."""
+
+    status: Status
+    macs: int | None = None
+    flops: int | None = None
+    by_op: dict[str, int] = {}
+    causal_macs: int | None = None
+    """The total with causal attention counted as its triangle, where that differs."""
+    reason: str = ""
+    """Why nothing, or nothing confirmed, is recommended."""
+
+    @classmethod
+    def of(cls, status: Status, by_op: Mapping[str, int], causal_saving: int = 0, reason: str = "") -> Recommended:
+        """Sum ``by_op`` (MACs); ``causal_saving`` MACs are what the triangle leaves out."""
+        macs = sum(by_op.values())
+        return cls(
+            status=status,
+            macs=macs,
+            flops=FLOPS_PER_MAC * macs,
+            by_op=dict(by_op),
+            causal_macs=macs - causal_saving if causal_saving else None,
+            reason=reason,
+        )
+
+
+class Component(Record, frozen=True, kw_only=True):
+    """One component at batch 1 under every backend. ``component["thop"]`` is that backend's outcome."""
+
+    name: str
+    class_name: str
+    entry: str = "forward"
+    """The method that was entered: ``forward``, ``decode`` or ``encode``."""
+    params: int
+    inputs: tuple[TensorSpec, ...]
+    recommended: Recommended
+    backends: dict[str, Outcome]
+    other_ops: dict[str, int] = {}
+    """Output elements of the ops outside the headline, by op."""
+    notes: tuple[str, ...] = ()
+    census: Census | None = None
+
+    def __getitem__(self, backend: str) -> Outcome:
+        """The outcome of ``backend``; a `UsageError` lists what there is."""
+        try:
+            return self.backends[backend]
+        except KeyError:
+            raise UsageError(f"no outcome of backend {backend!r}; this run has: {', '.join(self.backends)}") from None
+
+
+class GenerationCase(Record, frozen=True, kw_only=True):
+    """One distinct input of a component in a generation."""
+
+    inputs: tuple[TensorSpec, ...]
+    calls: int
+    batch_size: int
+    macs: int | None
+    """Of one call, by the reference."""
+    analytic: int | None = None
+    aten: int | None = None
+
+
+class GenerationComponent(Record, frozen=True, kw_only=True):
+    """All calls of one component in a generation."""
+
+    name: str
+    calls: int
+    batch_size: int | None
+    """None where the calls differ in it."""
+    macs: int | None
+    """Of all calls together."""
+    cases: tuple[GenerationCase, ...]
+
+
+class Generation(Record, frozen=True, kw_only=True):
+    """What one call of the pipeline really runs."""
+
+    components: tuple[GenerationComponent, ...]
+    recommended: Recommended
+    outside_macs: int
+    """MACs run by the pipeline outside every component: beside the total, never in it."""
+
+
+class Workload(Record, frozen=True, kw_only=True):
+    """What the pipeline was asked for; sizes in pixels."""
+
+    batch_size: int
+    height: int
+    width: int
+    steps: int
+    guidance_scale: float
+    scheduler: str
+
+
+class Ledger(Record, frozen=True, kw_only=True):
+    """The record of a run: raw totals, census, and the reconciliation made from them."""
+
+    schema: int
+    model: str
+    pipeline: str = ""
+    workload: Workload
+    environment: dict[str, str]
+    components: tuple[Component, ...]
+    generation: Generation
+
+    def component(self, name: str) -> Component:
+        """The component called ``name``; a `UsageError` lists what there is."""
+        for component in self.components:
+            if component.name == name:
+                return component
+        raise UsageError(f"no component {name!r}; this run has: {', '.join(c.name for c in self.components)}")
+
+    def to_json(self) -> str:
+        """The ledger as JSON (schema 1)."""
+        from crosscheck import ledger
+
+        return ledger.dumps(self)
+
+    def to_markdown(self) -> str:
+        """The report as markdown."""
+        from crosscheck import report
+
+        return report.markdown(self)

@@ -1,0 +1,174 @@
+"""What a counter may not change: the module it is given, torch's functions, the random state.
+
+A `Snapshot` taken before names every change after, and puts everything back.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import types
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+_PATCHABLE = (torch, F, torch.Tensor, torch.nn.Module, torch._C._nn)
+_UNSET = object()
+
+
+class Snapshot:
+    """State of ``module`` and of torch. ``values=False`` leaves out tensors' contents: meta tensors have none."""
+
+    def __init__(self, module: torch.nn.Module, *, values: bool) -> None:
+        self._modules = [(m, _saved(vars(m))) for m in module.modules()]
+        self._types = [(m, type(m)) for m, _ in self._modules]
+        self._lazy = [
+            (store, name, parameter)
+            for m, _ in self._modules
+            for store in (m._parameters, m._buffers)
+            for name, parameter in store.items()
+            if isinstance(parameter, torch.nn.parameter.UninitializedTensorMixin)
+        ]
+        self._values = [(t, t.detach().clone()) for t in _tensors(module)] if values else []
+        self._functions = [(owner, dict(vars(owner))) for owner in _PATCHABLE]
+        self._classes = [(c, dict(vars(c))) for c in {type(m) for m, _ in self._modules}]
+        self._rng = (random.getstate(), torch.get_rng_state()) if values else None
+        self._modes = (torch.is_grad_enabled(), torch.get_default_dtype())
+        for store, name, parameter in self._lazy:
+            store[name] = copy.deepcopy(parameter)  # it becomes a real one in place at the first forward
+
+    def changes(self) -> frozenset[str]:
+        """What is not as it was, without saying where, so that alike changes count once."""
+        found: set[str] = set()
+        for module, before in self._modules:
+            found.update(_module_changes(before, vars(module)))
+        for owner, before in (*self._functions, *self._classes):
+            now = vars(owner)
+            found.update(
+                f"{owner.__name__}.{name} replaced"
+                for name in {*before, *now}
+                if before.get(name, _UNSET) is not now.get(name, _UNSET) and not _benign(owner, name)
+            )
+        if any(not torch.equal(tensor, value) for tensor, value in self._values if tensor.shape == value.shape):
+            found.add("values of its tensors changed")
+        if self._modes != (torch.is_grad_enabled(), torch.get_default_dtype()):
+            found.add("grad mode or default dtype changed")
+        return frozenset(found)
+
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        for module, cls in self._types:
+            if type(module) is not cls:
+                module.__class__ = cls  # a lazy module changes its class at the first forward
+        for module, before in self._modules:
+            now = vars(module)
+            for name in set(now) - set(before):
+                del now[name]
+            for name, (value, contents) in before.items():
+                now[name] = value
+                if contents is not None:
+                    _refill(value, contents)
+        for store, name, parameter in self._lazy:
+            store[name] = parameter
+        for owner, before in (*self._functions, *self._classes):
+            for name in {*before, *vars(owner)}:
+                if before.get(name, _UNSET) is not vars(owner).get(name, _UNSET) and not _benign(owner, name):
+                    if name in before:
+                        setattr(owner, name, before[name])
+                    else:
+                        delattr(owner, name)
+        with torch.no_grad():
+            for tensor, value in self._values:
+                if tensor.shape == value.shape and not torch.equal(tensor, value):
+                    tensor.data.copy_(value)
+        if self._rng:
+            random.setstate(self._rng[0])
+            torch.set_rng_state(self._rng[1])
+        torch.set_grad_enabled(self._modes[0])
+        torch.set_default_dtype(self._modes[1])
+
+
+@contextmanager
+def preserved(module: torch.nn.Module, *, values: bool) -> Iterator[Snapshot]:
+    """Everything as it was afterwards, also after an error."""
+    snapshot = Snapshot(module, values=values)
+    try:
+        yield snapshot
+    finally:
+        snapshot.restore()
+
+
+def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
+    seen: set[int] = set()
+    for m in module.modules():
+        for value in (*m._parameters.values(), *m._buffers.values(), *vars(m).values()):
+            lazy = isinstance(value, torch.nn.parameter.UninitializedTensorMixin)
+            if isinstance(value, torch.Tensor) and not lazy and not value.is_meta and id(value) not in seen:
+                seen.add(id(value))
+                yield value
+
+
+def _saved(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Each attribute, and a copy of what is in it where it is a plain container."""
+    plain = (dict, OrderedDict, list, set)
+    return {name: (value, value.copy() if type(value) in plain else None) for name, value in attributes.items()}
+
+
+def _refill(container: Any, contents: Any) -> None:
+    container.clear()
+    if isinstance(container, list):
+        container.extend(contents)
+    else:
+        container.update(contents)
+
+
+_WORDS = {
+    "_parameters": "parameter",
+    "_buffers": "buffer",
+    "_modules": "child module",
+    "_forward_hooks": "forward hook",
+    "_forward_pre_hooks": "forward pre-hook",
+}
+
+
+def _module_changes(before: dict[str, tuple[Any, Any]], now: dict[str, Any]) -> Iterator[str]:
+    for name in {*before, *now}:
+        value, contents = before.get(name, (_UNSET, None))
+        new = now.get(name, _UNSET)
+        old = value if contents is None else contents
+        if isinstance(old, dict) and isinstance(new, dict):
+            word = _WORDS.get(name, f"attribute {name}")
+            hook = "hook" in name
+            yield from (f"{word}{'' if hook else f' {k}'} added" for k in new.keys() - old.keys())
+            yield from (f"{word}{'' if hook else f' {k}'} removed" for k in old.keys() - new.keys())
+            yield from (f"{word} {k} replaced" for k in old.keys() & new.keys() if _differs(old[k], new[k]))
+        elif name == "training" and old != new:
+            yield "training flag changed"
+        elif _differs(old, new):
+            yield f"attribute {name} changed"
+
+
+def _differs(old: Any, new: Any) -> bool:
+    if old is new or isinstance(old, torch.Tensor) or isinstance(new, torch.Tensor):
+        return old is not new
+    if isinstance(old, list | set | int | float | str | tuple):
+        try:
+            return bool(old != new)
+        except Exception:  # an element that can't be compared, such as an array
+            return False
+    return True
+
+
+def _benign(owner: Any, name: str) -> bool:
+    """Submodules appear as attributes when something imports them; classes keep caches of their own."""
+    return isinstance(vars(owner).get(name), types.ModuleType) or name in _CACHES
+
+
+_CACHES = frozenset(
+    "__annotations__ __abstractmethods__ __doc__ __dict__ __weakref__ __slotnames__ _abc_impl _is_full_backward_hook "
+    "__warningregistry__ manual_seed".split()  # torch._dynamo wraps torch.manual_seed when torch first imports it
+)

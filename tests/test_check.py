@@ -1,0 +1,411 @@
+"""check(): any module, every backend, each gap explained."""
+
+import copy
+import random
+import threading
+import multiprocessing
+
+import pytest
+import torch
+import torch.nn.functional as F
+from modules import BLOCK, BLOCK_MACS, Block, Function, block, zeros
+from torch import nn
+
+import crosscheck
+from crosscheck.records import Counted, Failed, Skipped, UncountedError, UsageError
+
+# What each counter says of the block, and why: GroupNorm at 5 x 32 x 64 elements in fvcore, attention 262,144,
+# one softmax MAC for each of 64 x 64 scores under the query-only rule.
+NORM, ATTENTION, SOFTMAX = 5 * 32 * 64, 262_144, 64 * 64
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_the_block_under_every_counter(device):
+    module, x = block(device)
+    check = crosscheck.check(module, x)
+    expected = {
+        "aten": {},
+        "thop": {},
+        "thop-plain": {"attention-not-counted": -ATTENTION},
+        "thop-query-only": {"softmax-as-macs": SOFTMAX},
+        "fvcore": {"fvcore-groupnorm-5": NORM},
+        "fvcore-plain": {"attention-not-counted": -ATTENTION, "fvcore-groupnorm-5": NORM},
+        # torch's own counter has no formula for the fused CPU kernel; on meta attention runs as two bmm
+        "flop_counter": {"flop_counter-cpu-attention": -ATTENTION} if device == "cpu" else {},
+    }
+
+    assert check.recommended.status == "unconfirmed"
+    assert check.recommended.by_op == BLOCK
+    assert check.recommended.macs == BLOCK_MACS
+    assert check.recommended.flops == 2 * BLOCK_MACS
+    assert isinstance(check["analytic"], Skipped)
+    for name, terms in expected.items():
+        outcome = check[name]
+        assert isinstance(outcome, Counted), (name, outcome)
+        assert {term.cause: term.macs for term in outcome.terms} == terms, name
+        assert (outcome.residual, outcome.macs) == (0, BLOCK_MACS + sum(terms.values())), name
+
+
+def test_the_reference_is_computed_whichever_backend_is_asked_for():
+    module, x = block()
+
+    check = crosscheck.check(module, x, backends=("thop",))
+
+    assert list(check.backends) == ["analytic", "aten", "thop"]
+
+
+def test_an_unknown_backend_is_refused_with_the_nearest_name():
+    module, x = block()
+    with pytest.raises(UsageError, match="unknown backend 'thopp'; did you mean 'thop'"):
+        crosscheck.check(module, x, backends=("thopp",))
+
+
+def test_what_is_no_module_is_refused():
+    with pytest.raises(UsageError, match=r"got a int; allowed: a torch\.nn\.Module"):
+        crosscheck.check(3)
+
+
+# -- forwards that torch allows ----------------------------------------------------------------------------------------
+
+LINEAR = 10 * 32 * 48  # ten rows
+
+
+def in_grad_modes(self, x):
+    with torch.no_grad():
+        x = self.a(x)
+    with torch.enable_grad():
+        return self.a(x[..., :32])
+
+
+def checkpointed(self, x):
+    from torch.utils.checkpoint import checkpoint
+
+    return checkpoint(self.a, x, use_reentrant=False)
+
+
+def autocasted(self, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return self.a(x)
+
+
+def inferred(self, x):
+    with torch.inference_mode():
+        return self.a(x)
+
+
+class Output(dict):
+    pass
+
+
+FORWARDS = {
+    "grad modes": (in_grad_modes, 2 * LINEAR),
+    "checkpoint": (checkpointed, LINEAR),
+    "autocast": (autocasted, LINEAR),
+    "inference mode": (inferred, LINEAR),
+    "a dictionary": (lambda self, x: {"y": self.a(x), "n": 3}, LINEAR),
+    "nothing": (lambda self, x: None if self.a(x) is None else None, LINEAR),
+    "direct forward": (lambda self, x: self.a.forward(x), LINEAR),
+    "functional": (lambda self, x: F.linear(x, self.a.weight), LINEAR),
+    "matmul operator": (lambda self, x: x @ self.a.weight.T, LINEAR),
+    "einsum": (lambda self, x: torch.einsum("ni,oi->no", x, self.a.weight), LINEAR),
+    "matrix-vector": (lambda self, x: self.a.weight @ x[0], 32 * 48),
+    "outer": (lambda self, x: torch.outer(x[0], x[1]), 32 * 32),
+    "einsum outer": (lambda self, x: torch.einsum("i,j->ij", x[0], x[1]), 32 * 32),
+    "elementwise einsum": (lambda self, x: torch.einsum("ij,ij->ij", x, x), 0),
+    "reshape only": (lambda self, x: x.reshape(32, 10).T.contiguous(), 0),
+}
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize("name", FORWARDS)
+def test_forwards_of_every_kind_are_counted(name, device):
+    function, macs = FORWARDS[name]
+    module = Function(function, a=nn.Linear(32, 48)).to(device)
+
+    check = crosscheck.check(module, zeros(10, 32, device=device), backends=("aten",))
+
+    assert check.recommended.macs == macs
+
+
+def test_products_by_hand_are_matmul_and_layers_are_linear():
+    module = Function(lambda self, x: self.a(x) @ x.T.expand(48, 10)[:, :], a=nn.Linear(32, 48))
+    module.function = lambda self, x: self.a(x) @ self.a(x).T
+
+    check = crosscheck.check(module.to("meta"), zeros(10, 32), backends=("aten",))
+
+    # the layer twice, then [10, 48] @ [48, 10]
+    assert check.recommended.by_op == {"conv": 0, "linear": 2 * LINEAR, "attention": 0, "matmul": 10 * 48 * 10}
+
+
+MHA_PROJECTIONS = 4 * 16 * 64 * 64  # q, k, v and out on 16 tokens of 64
+MHA_PRODUCTS = 4 * 16 * 16 * (16 + 16)  # four heads of 16
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("weights", [True, False])
+@pytest.mark.parametrize("grad", [True, False])
+def test_multihead_attention_on_all_its_paths(device, training, weights, grad):
+    module = nn.MultiheadAttention(64, 4, batch_first=True).to(device).train(training)
+    x = zeros(1, 16, 64, device=device)
+
+    with torch.set_grad_enabled(grad):
+        check = crosscheck.check(module, x, x, x, need_weights=weights, backends=("aten",))
+
+    by_op = check.recommended.by_op
+    assert by_op["linear"] == MHA_PROJECTIONS
+    assert by_op["attention" if not weights else "matmul"] == MHA_PRODUCTS
+    assert check.recommended.macs == MHA_PROJECTIONS + MHA_PRODUCTS
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize(
+    ("module", "shape", "macs"),
+    [
+        # 10 steps of 3 sequences: gates x hidden x (input + hidden)
+        (nn.LSTM(16, 32), (10, 3, 16), 10 * 3 * 4 * 32 * (16 + 32)),
+        (nn.GRU(16, 32), (10, 3, 16), 10 * 3 * 3 * 32 * (16 + 32)),
+        (nn.RNN(16, 32), (10, 3, 16), 10 * 3 * 1 * 32 * (16 + 32)),
+        (nn.LSTM(16, 32, num_layers=2, bidirectional=True), (10, 3, 16),
+         10 * 3 * 4 * 32 * 2 * ((16 + 32) + (64 + 32))),
+    ],
+)  # fmt: skip
+def test_recurrent_layers_are_linear(module, shape, macs, device):
+    check = crosscheck.check(copy.deepcopy(module).to(device), zeros(*shape, device=device), backends=("aten",))
+
+    assert check.recommended.by_op["linear"] == check.recommended.macs == macs
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_convolutions_of_every_dimension(device):
+    # output (transposed: input) elements x channels of the other side a group x kernel
+    cases = [
+        (nn.Conv1d(8, 12, 3, padding="same", groups=4), (2, 8, 16), 2 * 12 * 16 * 2 * 3),
+        (nn.Conv2d(8, 12, 3, stride=2, dilation=2), (1, 8, 16, 17), 12 * 6 * 7 * 8 * 9),
+        (nn.Conv3d(4, 6, 3), (1, 4, 8, 8, 8), 6 * 6**3 * 4 * 27),
+        (nn.ConvTranspose2d(8, 12, 4, stride=2, groups=4), (1, 8, 8, 8), 8 * 64 * 3 * 16),
+        (nn.Conv2d(8, 12, 3), (8, 16, 16), 12 * 14 * 14 * 8 * 9),  # no batch dimension
+    ]
+    for module, shape, macs in cases:
+        check = crosscheck.check(module.to(device), zeros(*shape, device=device), backends=("aten",))
+        assert check.recommended.by_op["conv"] == macs, module
+
+
+def test_grouped_queries_and_broadcast_heads():
+    q, k, v = zeros(2, 8, 5, 16), zeros(2, 2, 7, 16), zeros(2, 2, 7, 24)
+    module = Function(lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True))
+
+    check = crosscheck.check(module, q, k, v, backends=("aten", "thop"))
+
+    assert check.recommended.by_op["attention"] == 2 * 8 * 5 * 7 * (16 + 24)
+    assert check["thop"].macs == check.recommended.macs
+
+
+def test_causal_attention_shows_its_triangle_beside_the_dense_count():
+    module = Function(lambda self, q: F.scaled_dot_product_attention(q, q, q, is_causal=True))
+
+    check = crosscheck.check(module, zeros(1, 2, 5, 8), backends=("aten",))
+
+    assert check.recommended.macs == 2 * 5 * 5 * 16
+    assert check.recommended.causal_macs == 2 * (1 + 2 + 3 + 4 + 5) * 16
+
+
+def test_scripted_and_compiled_children_are_counted():
+    scripted = torch.jit.script(nn.Linear(32, 48))
+    module = Function(lambda self, x: self.a(x), a=scripted)
+
+    check = crosscheck.check(module, torch.zeros(10, 32), backends=("aten",))
+
+    assert check.recommended.macs == LINEAR
+
+    compiled = Function(lambda self, x: self.a(x), a=torch.compile(nn.Linear(32, 48), backend="eager"))
+
+    check = crosscheck.check(compiled, torch.zeros(10, 32), backends=("aten",))
+
+    assert check.recommended.macs == LINEAR
+
+
+# -- what can't be counted ---------------------------------------------------------------------------------------------
+
+
+def test_control_flow_on_values_is_refused_on_meta_and_run_on_real_tensors():
+    module = Function(lambda self, x: self.a(x) if x.sum() > 0 else x, a=nn.Linear(32, 48))
+    with pytest.raises(UncountedError, match=r"^Function: .*meta"):
+        crosscheck.check(copy.deepcopy(module).to("meta"), zeros(10, 32))
+
+    assert crosscheck.check(module, torch.ones(10, 32), backends=("aten",)).recommended.macs == LINEAR
+
+
+def test_a_forward_that_raises_is_refused_in_one_line():
+    def broken(self, x):
+        raise RuntimeError("no such\nluck")
+
+    with pytest.raises(crosscheck.CrosscheckError, match=r"^Function: RuntimeError: no such$"):
+        crosscheck.check(Function(broken), zeros(1))
+
+
+def test_a_custom_operator_is_refused_by_name():
+    @torch.library.custom_op("crosscheck_tests::mystery", mutates_args=())
+    def mystery(x: torch.Tensor) -> torch.Tensor:
+        return x @ x
+
+    mystery.register_fake(lambda x: torch.empty_like(x))
+
+    with pytest.raises(UncountedError, match="crosscheck_tests::mystery in inner may hold MACs"):
+        crosscheck.check(Function(lambda self, x: self.inner(x), inner=Function(lambda self, x: mystery(x))), zeros(4, 4))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: torch.linalg.svd(x)[0], lambda x: torch.fft.fft(x), lambda x: torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")],
+    ids=["svd", "fft", "cdist"],
+)
+def test_operators_that_may_hold_macs_are_refused(function):
+    with pytest.raises(UncountedError, match="may hold MACs and crosscheck has no rule"):
+        crosscheck.check(Function(lambda self, x: function(x)), torch.rand(4, 4))
+
+
+def test_work_in_a_thread_is_refused():
+    def threaded(self, x):
+        results = []
+        worker = threading.Thread(target=lambda: results.append(self.a(x)))
+        worker.start()
+        worker.join()
+        return results[0]
+
+    with pytest.raises(UncountedError, match="in a thread"):
+        crosscheck.check(Function(threaded, a=nn.Linear(32, 48)).to("meta"), zeros(10, 32))
+
+
+# -- nothing of the caller's is changed --------------------------------------------------------------------------------
+
+
+def state(module):
+    functions = {name: getattr(F, name) for name in ("linear", "conv2d", "scaled_dot_product_attention")}
+    return {
+        "functions": functions,
+        "call": nn.Module.__call__,
+        "tensors": {k: v.clone() for k, v in module.state_dict().items()},
+        "attributes": {name: sorted(vars(m)) for name, m in module.named_modules()},
+        "training": [m.training for m in module.modules()],
+        "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules()],
+        "classes": [type(m) for m in module.modules()],
+        "forwards": [type(m).__dict__.get("forward") for m in module.modules()],
+        "rng": torch.get_rng_state(),
+        "random": random.getstate(),
+    }
+
+
+def same(before, after):
+    tensors = before.pop("tensors"), after.pop("tensors")
+    assert tensors[0].keys() == tensors[1].keys()
+    assert all(torch.equal(tensors[0][k], tensors[1][k]) for k in tensors[0])
+    assert torch.equal(before.pop("rng"), after.pop("rng"))
+    assert before == after
+
+
+def busy(self, x):
+    """Draws random numbers, changes its input, its own attribute and its norm's statistics."""
+    self.seen = x.shape
+    x += torch.rand_like(x) * random.random()
+    return self.a(self.norm(x))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_module_and_torch_are_as_before(fails):
+    def forward(self, x):
+        result = busy(self, x)
+        if fails:
+            raise RuntimeError("after all that")
+        return result
+
+    linear = nn.utils.parametrizations.spectral_norm(nn.Linear(32, 48))
+    module = Function(forward, a=linear, norm=nn.BatchNorm1d(32)).train()
+    module.a.register_forward_hook(lambda *_: None)
+    x = torch.ones(10, 32)
+    before = state(module)
+
+    if fails:
+        with pytest.raises(UncountedError, match="after all that"):
+            crosscheck.check(module, x)
+    else:
+        check = crosscheck.check(module, x)
+        assert not any(isinstance(o, Failed) for o in check.backends.values()), check.backends
+
+    same(before, state(module))
+    assert torch.equal(x, torch.ones(10, 32))
+
+
+def test_a_lazy_module_stays_lazy():
+    module = Function(lambda self, x: self.a(x), a=nn.LazyLinear(48))
+
+    check = crosscheck.check(module, torch.zeros(10, 32), backends=("aten",))
+
+    assert check.recommended.macs == LINEAR
+    assert type(module.a) is nn.LazyLinear
+    assert isinstance(module.a.weight, nn.parameter.UninitializedParameter)
+
+
+def test_tied_weights_and_shared_modules():
+    a = nn.Linear(32, 32)
+    b = nn.Linear(32, 32)
+    b.weight = a.weight
+    module = Function(lambda self, x: self.b(self.a(self.a(x))), a=a, b=b).to("meta")
+
+    check = crosscheck.check(module, zeros(10, 32), backends=("aten", "thop", "fvcore"))
+
+    assert check.recommended.macs == 3 * 10 * 32 * 32
+    assert check["thop"].gap == check["fvcore"].gap == 0
+
+
+# -- where it may be called from ---------------------------------------------------------------------------------------
+
+
+def heavy_forward():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    nn.Conv2d(16, 16, 3)(torch.rand(8, 16, 64, 64))
+    torch.set_num_threads(threads)
+
+
+def test_after_a_multithreaded_forward_of_the_callers():
+    heavy_forward()
+    module, x = block()
+    assert crosscheck.check(module, x, time_limit=60).recommended.macs == BLOCK_MACS
+    real, x = block("cpu")
+    assert crosscheck.check(real, x).recommended.macs == BLOCK_MACS
+
+
+def test_from_a_thread():
+    found = []
+    module, x = block()
+    worker = threading.Thread(target=lambda: found.append(crosscheck.check(module, x)))
+    worker.start()
+    worker.join(120)
+
+    assert found[0].recommended.macs == BLOCK_MACS
+
+
+def in_spawned(outbox):
+    module, x = block()
+    outbox.put(crosscheck.check(module, x).recommended.macs)
+
+
+def test_under_spawn():
+    context = multiprocessing.get_context("spawn")
+    outbox = context.Queue()
+    process = context.Process(target=in_spawned, args=(outbox,))
+    process.start()
+    assert outbox.get(timeout=120) == BLOCK_MACS
+    process.join()
+
+
+def test_the_outcome_of_a_backend_not_asked_for_is_refused():
+    module, x = block()
+    check = crosscheck.check(module, x, backends=("aten",))
+    with pytest.raises(UsageError, match="no outcome of backend 'thop'; this run has: analytic, aten"):
+        check["thop"]
+
+
+def test_the_block_is_the_class_that_the_readme_shows():
+    assert sum(p.numel() for p in Block().parameters()) == 64 + (9_216 + 32) + (3_072 + 96) + (1_024 + 32)
