@@ -348,6 +348,16 @@ def _fvcore_sees(row: OpRow) -> bool:
 
 
 @_cause(
+    "fvcore-named-padding",
+    _FVCORE,
+    'A convolution with padding="same" or "valid" is traced as aten::_convolution_mode, which has no handle.',
+    "fvcore/nn/flop_count.py:29 (aten::_convolution alone)",
+)
+def _fvcore_named_padding(census: Census) -> int:
+    return -sum(row.macs for row in census.ops if row.op == "conv" and row.function == "_convolution_mode")
+
+
+@_cause(
     "fvcore-no-handle",
     _FVCORE,
     "Products without a handle are not counted: baddbmm, dot, bilinear, the layers of LSTM and GRU.",

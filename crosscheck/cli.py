@@ -89,7 +89,6 @@ def run(
 ) -> int:
     """Count models under every backend and explain each difference."""
     from crosscheck import backends, pipelines, report
-    from crosscheck.report import summary
 
     chosen = models or ["sd21-base"]
     backends.choose(backend)
@@ -111,7 +110,7 @@ def run(
                 progress=progress,
             )
         ledgers.append(ledger)
-        print(summary(ledger))
+        print(report.summary(ledger))
         if output:
             _wrote(report.write(ledger, output))
             _save(ledger, output / f"{report.stem(ledger.model)}.json")
@@ -144,11 +143,8 @@ def compare(
     """Say what changed between runs of the same case."""
     from crosscheck.report import comparison
 
-    if len(ledgers) < 2:
-        raise UsageError("got 1 ledger; allowed: two or more of the same model and workload")
     compared = comparison.compare(_load(ledgers))
-    print(compared.markdown)
-    _say(compared.summary)
+    print(compared.text)
     return UNEXPLAINED if compared.changed_totals else 0
 
 
@@ -179,9 +175,9 @@ def _load(paths: Sequence[Path]) -> list[Ledger]:
 
 
 def _judge(ledgers: Sequence[Ledger]) -> int:
-    from crosscheck import reconcile
+    from crosscheck import report
 
-    problems = [f"{ledger.model}: {problem}" for ledger in ledgers for problem in reconcile.problems(ledger)]
+    problems = [f"{ledger.model}: {problem}" for ledger in ledgers for problem in report.problems(ledger)]
     for problem in problems:
         _say(problem)
     if problems:
@@ -191,9 +187,9 @@ def _judge(ledgers: Sequence[Ledger]) -> int:
 
 
 def _save(ledger: Ledger, path: Path) -> None:
-    from crosscheck.ledger import write_whole
+    from crosscheck.files import write_atomically
 
-    _wrote([write_whole(path, ledger.to_json())])
+    _wrote([write_atomically(path, ledger.to_json())])
 
 
 def _wrote(paths: Sequence[Path]) -> None:

@@ -1,9 +1,7 @@
-"""Ledgers as JSON: written whole or not at all, read with suspicion."""
+"""Ledgers as JSON: in and out, read with suspicion."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,22 +77,3 @@ def _differs(what: str, stated: int | None, derived: int) -> Iterator[str]:
     if stated != derived:
         yield f"{what} is {stated}, its parts give {derived}"
 
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write ``text`` to ``path`` whole or not at all, also when interrupted."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

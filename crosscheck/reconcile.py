@@ -185,22 +185,3 @@ def again(ledger: Ledger) -> tuple[Ledger, tuple[str, ...]]:
             changed.append(f"{old.name}: recommended")
         components.append(msgspec.structs.replace(old, recommended=recommended, backends=outcomes))
     return msgspec.structs.replace(ledger, components=tuple(components)), tuple(changed)
-
-
-# -- what a run amounts to ---------------------------------------------------------------------------------------------
-
-
-def problems(ledger: Ledger) -> list[str]:
-    """What makes a run fail: a residual, an unequal or missing reference, a failure that no cause predicts."""
-    found = []
-    for of in ledger.components:
-        if of.recommended.macs is None:
-            found.append(f"{of.name}: {of.recommended.status}: {of.recommended.reason}")
-        for name, outcome in of.backends.items():
-            if isinstance(outcome, Counted) and outcome.residual:
-                found.append(f"{of.name}: {name}: residual {outcome.residual:+,} MACs")
-            if isinstance(outcome, Failed) and not outcome.known:
-                found.append(f"{of.name}: {name}: failed: {outcome.error}")
-    if ledger.generation.recommended.macs is None:
-        found.append(f"generation: {ledger.generation.recommended.reason}")
-    return found

@@ -50,6 +50,8 @@ class _Functions(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # The mode is off while a function runs, so a name stays until that function returns.
         self.name = getattr(func, "__name__", "")
+        if self.name.startswith("conv") and (isinstance(kwargs and kwargs.get("padding"), str) or str in map(type, args)):
+            self.name = "_convolution_mode"  # the operator that padding="same" goes through; some tools know it not
         try:
             return func(*args, **(kwargs or {}))
         finally:

@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch._meta_registrations
 import torch.nn.functional as F
 
 from crosscheck import formulas
@@ -88,11 +89,31 @@ def traceable_convolutions() -> Iterator[None]:
 
     The Meta kernel of aten::convolution is a Python function (torch/_meta_registrations.py, meta_conv): up to torch
     2.4 the trace holds its shape arithmetic and no convolution, from 2.6 it raises. A call of ``torch._convolution``
-    is recorded as the very node that a real trace holds; the meta kernel it needs exists from torch 2.13.
+    is recorded as the very node that a real trace holds; the meta kernel it needs exists from torch 2.13. Padding by
+    name is another node, aten::_convolution_mode, which records itself once the kernel below it is not traced.
     """
     names = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-    with mock.patch.multiple(F, **{name: _traced(name) for name in names}), _meta_kernel():
+    shapes = _untraced(torch._meta_registrations.calc_conv_nd_return_shape)
+    with (
+        mock.patch.multiple(F, **{name: _traced(name, getattr(F, name)) for name in names}),
+        mock.patch.object(torch._meta_registrations, "calc_conv_nd_return_shape", shapes),
+        _meta_kernel(),
+    ):
         yield
+
+
+def _untraced(function: Any) -> Any:
+    """Run ``function`` out of the tracer's sight: while it looks, sizes are tensors."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        state = torch._C._get_tracing_state()
+        torch._C._set_tracing_state(None)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            torch._C._set_tracing_state(state)
+
+    return run
 
 
 @contextmanager
@@ -123,19 +144,15 @@ def _empty_convolution(
     return out
 
 
-def _traced(name: str) -> Any:
+def _traced(name: str, original: Any) -> Any:
     dims, transposed = int(name[-2]), "transpose" in name
 
     def each(value: Any) -> tuple[int, ...]:
         return (value,) * dims if isinstance(value, int) else tuple(value) * (dims if len(value) == 1 else 1)
 
-    def convolution(
+    def record(
         x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, extra: Any, groups: int
     ) -> torch.Tensor:
-        if padding == "valid":
-            padding = 0
-        if padding == "same":
-            x, padding = _pad_same(x, weight.shape[2:], each(dilation)), 0
         batched = x.dim() == dims + 2
         out = torch._convolution(
             x if batched else x.unsqueeze(0), weight, bias, each(stride), each(padding), each(dilation), transposed,
@@ -144,20 +161,13 @@ def _traced(name: str) -> Any:
         return out if batched else out.squeeze(0)
 
     def forward(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-                groups: int = 1) -> torch.Tensor:  # fmt: skip
-        return convolution(x, weight, bias, stride, padding, dilation, 0, groups)
+                groups: int = 1) -> Any:  # fmt: skip
+        if isinstance(padding, str):
+            return original(x, weight, bias, stride, padding, dilation, groups)
+        return record(x, weight, bias, stride, padding, dilation, 0, groups)
 
     def transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-                  groups: int = 1, dilation: Any = 1) -> torch.Tensor:  # fmt: skip
-        return convolution(x, weight, bias, stride, padding, dilation, output_padding, groups)
+                  groups: int = 1, dilation: Any = 1) -> Any:  # fmt: skip
+        return record(x, weight, bias, stride, padding, dilation, output_padding, groups)
 
     return transpose if transposed else forward
-
-
-def _pad_same(x: Any, kernel: Sequence[int], dilation: Sequence[int]) -> torch.Tensor:
-    """Zeros so that the output is as large as the input, the odd one at the end (torch's padding="same")."""
-    pads: list[int] = []
-    for k, d in reversed(list(zip(kernel, dilation, strict=True))):
-        total = d * (int(k) - 1)
-        pads += [total // 2, total - total // 2]
-    return F.pad(x, pads)

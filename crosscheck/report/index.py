@@ -1,0 +1,42 @@
+"""The list of all reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from crosscheck.records import Ledger
+from crosscheck.report.text import count, escape, ratio, stem, table
+from crosscheck.report.totals import workload
+from crosscheck.report.verdict import problems
+
+
+def index(ledgers: Sequence[Ledger]) -> str:
+    """The page that leads to the reports of ``ledgers``, which lie beside it, with the totals they recommend."""
+    return "\n\n".join(_blocks(ledgers)) + "\n"
+
+
+def _blocks(ledgers: Sequence[Ledger]) -> Iterator[str]:
+    yield "# Reports"
+    yield "The totals to use, in MACs (FLOPs = 2 x MACs). Each report explains every backend's gap to them."
+    yield "## One generation"
+    rows = [(_link(ledger, "md", escape(ledger.model)), *_generation(ledger)) for ledger in ledgers]
+    yield table("lrrll", ("Model", "MACs", "TMACs", "Status", "Ledger"), rows)
+    yield "\n".join(f"- {escape(ledger.model)}: {workload(ledger.workload)}" for ledger in ledgers)
+    yield "## One forward"
+    forwards = [
+        ("" if n else escape(ledger.model), escape(c.name), count(c.recommended.macs), c.recommended.status)
+        for ledger in ledgers
+        for n, c in enumerate(ledger.components)
+    ]
+    yield table("llrl", ("Model", "Component", "MACs", "Status"), forwards)
+
+
+def _generation(ledger: Ledger) -> tuple[str, ...]:
+    total = ledger.generation.recommended
+    tera = "" if total.macs is None else ratio(total.macs, 10**12)
+    status = "**not settled**" if problems(ledger) else total.status
+    return count(total.macs), tera, status, _link(ledger, "json", "JSON")
+
+
+def _link(ledger: Ledger, suffix: str, text: str) -> str:
+    return f"[{text}]({stem(ledger.model)}.{suffix})"

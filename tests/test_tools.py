@@ -1,0 +1,145 @@
+"""A backend's number is its tool's own: break the tool's rule and see the number follow."""
+
+import sys
+
+import pytest
+import torch
+from modules import BLOCK, BLOCK_MACS, Block, Function, block, zeros
+from torch import nn
+
+import crosscheck
+from crosscheck import measure
+from crosscheck.measure import case_of
+
+
+def tripled(monkeypatch, tool):
+    """Triple one rule inside an installed tool."""
+    if tool == "thop":
+        import thop
+
+        rules = sys.modules["thop.profile"].register_hooks
+        original = rules[nn.Linear]
+        monkeypatch.setitem(rules, nn.Linear, lambda m, x, y: [original(m, x, y) for _ in range(3)] and None)
+        return BLOCK["linear"]
+    if tool == "fvcore":
+        import fvcore.nn  # noqa: F401  fvcore.nn.flop_count is its function, the module is behind it
+
+        handles = sys.modules["fvcore.nn.flop_count"]._DEFAULT_SUPPORTED_OPS
+        original = handles["aten::_convolution"]
+        monkeypatch.setitem(handles, "aten::_convolution", lambda i, o: original(i, o) + original(i, o) + original(i, o))
+        return BLOCK["conv"]
+    from torch.utils import flop_counter
+
+    original = flop_counter.flop_registry[torch.ops.aten.bmm]
+    monkeypatch.setitem(flop_counter.flop_registry, torch.ops.aten.bmm, lambda *a, **k: 3 * original(*a, **k))
+    return BLOCK["attention"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "names"),
+    [
+        ("thop", ("thop", "thop-plain", "thop-query-only")),
+        ("fvcore", ("fvcore", "fvcore-plain")),
+        ("flop_counter", ("flop_counter",)),
+    ],
+)
+def test_a_tripled_rule_raises_the_total_and_leaves_a_residual(tool, names, monkeypatch):
+    module, x = block()
+    before = crosscheck.check(module, x, backends=names)
+    more = 2 * tripled(monkeypatch, tool)
+
+    after = crosscheck.check(module, x, backends=names)
+
+    for name in names:
+        assert before[name].residual == 0
+        assert after[name].macs == before[name].macs + more
+        assert after[name].residual == more
+    assert after.recommended.macs == BLOCK_MACS
+
+
+# -- fvcore on meta is fvcore on real tensors --------------------------------------------------------------------------
+
+CONVOLUTIONS = [
+    (nn.Conv1d(8, 12, 3, stride=2, padding=1), (2, 8, 17)),
+    (nn.Conv1d(8, 12, 4, padding="same", dilation=3), (2, 8, 17)),
+    (nn.Conv2d(8, 12, (3, 5), padding="same", groups=4), (1, 8, 16, 17)),
+    (nn.Conv2d(8, 12, 3, padding="valid"), (8, 16, 17)),
+    (nn.Conv2d(8, 12, 3, padding=1, padding_mode="reflect"), (1, 8, 16, 17)),
+    (nn.Conv3d(4, 6, 3, dilation=(1, 2, 1)), (1, 4, 8, 9, 10)),
+    (nn.ConvTranspose1d(8, 12, 4, stride=2), (2, 8, 9)),
+    (nn.ConvTranspose2d(8, 12, 4, stride=(2, 3), padding=1, output_padding=(1, 2), groups=4), (1, 8, 7, 8)),
+    (nn.ConvTranspose3d(4, 6, 3, stride=2, dilation=2), (1, 4, 5, 5, 5)),
+    (nn.MultiheadAttention(16, 4, batch_first=True), None),
+    (nn.Sequential(nn.Upsample(scale_factor=2), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(3)), (1, 8, 16, 17)),
+    (Block(), (1, 32, 8, 8)),
+]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("module", "shape"), CONVOLUTIONS, ids=lambda v: type(v).__name__)
+def test_fvcore_on_meta_equals_fvcore_on_real_tensors(module, shape, plain):
+    """The real run is fvcore alone, with none of our code in its trace; the handle for attention is set by hand."""
+    from fvcore.nn import FlopCountAnalysis
+
+    from crosscheck.backends.fvcore import attention_handle
+
+    inputs = (torch.zeros(shape),) if shape else (torch.zeros(1, 5, 16),) * 3
+    real = FlopCountAnalysis(module, inputs).unsupported_ops_warnings(False)
+    if not plain:
+        real.set_op_handle("aten::scaled_dot_product_attention", attention_handle)
+    expected = real.total()
+
+    hollow = case_of(module.to("meta"), tuple(x.to("meta") for x in inputs), {})
+    name = "fvcore-plain" if plain else "fvcore"
+    outcome = measure.measure([hollow], (name,))[0].outcomes[name]
+    module.to_empty(device="cpu")
+
+    assert outcome.macs == expected
+    assert expected > 0 or plain or isinstance(getattr(module, "padding", None), str)
+
+
+def test_fvcore_without_help_fails_or_drops_convolutions_on_meta():
+    """What the help is for: alone, fvcore can't trace a convolution on meta."""
+    from fvcore.nn import FlopCountAnalysis
+
+    module, x = nn.Conv2d(8, 12, 3).to("meta"), zeros(1, 8, 16, 16)
+    try:
+        total = FlopCountAnalysis(module, (x,)).total()
+    except (TypeError, AssertionError):
+        return  # torch 2.6 and later
+    assert total == 0
+
+
+# -- the attention patch -----------------------------------------------------------------------------------------------
+
+
+def test_the_observer_nests_and_is_always_taken_off():
+    import torch.nn.functional as F
+
+    from crosscheck.attention import observing
+
+    original, seen = F.scaled_dot_product_attention, ([], [])
+    q = zeros(1, 2, 3, 4)
+    with observing(seen[0].append):
+        with pytest.raises(RuntimeError, match="inside"), observing(seen[1].append):
+            F.scaled_dot_product_attention(query=q, key=q, value=q, is_causal=True)
+            raise RuntimeError("inside")
+        F.scaled_dot_product_attention(q, q, q)
+
+    assert F.scaled_dot_product_attention is original
+    assert [len(calls) for calls in seen] == [2, 1]
+    assert seen[1][0].is_causal
+    assert seen[1][0].macs == 2 * 3 * 3 * (4 + 4)
+    assert seen[1][0].causal_macs == 2 * (1 + 2 + 3) * (4 + 4)
+    assert seen[1][0].query_only_macs == 2 * 3 * 3 * (2 * 4 + 1)
+
+
+def test_thop_sees_attention_that_is_called_by_keyword_and_in_a_shared_module():
+    import torch.nn.functional as F
+
+    attend = Function(lambda self, q: F.scaled_dot_product_attention(query=q, key=q, value=q))
+    module = Function(lambda self, q: self.a(self.a(q)), a=attend)
+
+    check = crosscheck.check(module, zeros(1, 2, 3, 4), backends=("thop",))
+
+    assert check["thop"].macs == 2 * (2 * 3 * 3 * (4 + 4))
