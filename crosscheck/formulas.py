@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, TypeAlias
 
-#: An int or a sympy expression. sympy ships no types, and an expression is no int, so ``Any`` is the honest alias.
+#: An int or a sympy expression. ``Any``, because naming sympy's type would import it, and it is untyped anyway.
 Size: TypeAlias = Any
 
 
@@ -46,7 +46,7 @@ def conv(
 def conv_transpose(
     batch: Size, in_channels: int, out_channels: int, kernel: Sequence[int], size: Sequence[Size], groups: int = 1
 ) -> Size:
-    """A transposed convolution: each *input* element meets every weight of its group once."""
+    """A transposed convolution: each *input* element meets every weight of its group once, cropped results too."""
     return batch * in_channels * prod(size) * (out_channels // groups) * prod(kernel)
 
 

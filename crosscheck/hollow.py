@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,11 +18,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosscheck.backends import rules
-from crosscheck.backends.aten import Tracer
+from crosscheck.backends.aten import Aten, Tracer
 from crosscheck.backends.entry import call
 from crosscheck.backends.interface import Case
-from crosscheck.measure import case_of, one_line
-from crosscheck.records import HEADLINE, UncountedError
+from crosscheck.backends.meta import QuickMeta
+from crosscheck.measure import CaseResult, case_of, measured, one_line
+from crosscheck.records import HEADLINE, Measured, UncountedError
 from crosscheck.trees import map_tensors
 
 #: Methods of a component that a pipeline calls, besides calling it.
@@ -33,10 +35,17 @@ class Calls:
     """One distinct input of a component, and how often it came."""
 
     case: Case
-    by_op: Mapping[str, int]
-    """MACs of one call, by the trace."""
+    trace: CaseResult
+    """The trace of one call."""
     batch_size: int
     calls: int = 0
+
+    @property
+    def by_op(self) -> Mapping[str, int]:
+        """MACs of one call, by the trace."""
+        outcome = self.trace.outcomes["aten"]
+        assert isinstance(outcome, Measured)
+        return outcome.by_op
 
     @property
     def macs(self) -> int:
@@ -99,17 +108,17 @@ class Hollow:
         case = case_of(module, args, kwargs, name, entry)
         self.inside = True
         try:
-            tracer, result = _traced(case)
+            trace, result = _traced(case)
         except (NotImplementedError, RuntimeError):
             # torch refuses to read a meta tensor's values; answered with zeros, and said so in the record.
             case = dataclasses.replace(case, reads_values=True)
             try:
-                tracer, result = _traced(case)
+                trace, result = _traced(case)
             except Exception as error:
                 raise UncountedError(f"{name} ({type(module).__name__}) can't be run hollow: {one_line(error)}") from error
         finally:
             self.inside = False
-        return Calls(case=case, by_op=tracer.by_op(), batch_size=_batch(case)), result
+        return Calls(case=case, trace=trace, batch_size=_batch(case)), result
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -161,11 +170,14 @@ class Hollow:
             yield
 
 
-def _traced(case: Case) -> tuple[Tracer, Any]:
+def _traced(case: Case) -> tuple[CaseResult, Any]:
+    started = time.perf_counter()
     tracer = Tracer(case.module)
-    with tracer.tracing():
+    with QuickMeta(), tracer.tracing():
         result = call(case)
-    return tracer, result
+    count, seconds = tracer.count(case.device), time.perf_counter() - started
+    outcome, census = measured(Aten(), count, seconds, isolated=False)
+    return CaseResult(outcomes={"aten": outcome}, census=census), result
 
 
 @contextmanager

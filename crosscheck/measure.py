@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import io
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import msgspec
@@ -53,6 +55,8 @@ class CaseResult(Record, frozen=True, kw_only=True):
     """What each backend left changed on the module or on torch."""
 
 
+_NOTHING = CaseResult(outcomes={})
+
 Progress: TypeAlias = Callable[[str, str], None]
 """Called with a case's name and a tool's as each job ends."""
 
@@ -61,14 +65,23 @@ def measure(
     cases: Sequence[Case],
     names: Sequence[str],
     *,
+    known: Mapping[str, CaseResult] = MappingProxyType({}),
     time_limit: float = TIME_LIMIT,
     progress: Progress = lambda case, tool: None,
 ) -> list[CaseResult]:
-    """Count every case with every backend of ``names``; one `CaseResult` for each case, in order."""
-    jobs = [(i, group) for i in range(len(cases)) for group in _tools(names)]
+    """Count every case with every backend of ``names``; one `CaseResult` for each case, in order.
+
+    ``known`` holds what was counted already, by the case's name: it is not counted again.
+    """
+    jobs = [
+        (i, tuple(name for name in group if name not in known.get(case.name, _NOTHING).outcomes))
+        for i, case in sorted(enumerate(cases), key=lambda entry: -_size(entry[1]))  # the longest first
+        for group in _tools(names)
+    ]
+    jobs = [(i, group) for i, group in jobs if group]
     isolated = _can_fork() and all(case.device == "meta" for case in cases)
     results = _in_children(cases, jobs, time_limit, progress) if isolated else _in_process(cases, jobs, progress)
-    merged: list[list[CaseResult]] = [[] for _ in cases]
+    merged = [[known.get(case.name, _NOTHING)] for case in cases]
     for (i, _), result in zip(jobs, results, strict=True):
         merged[i].append(result)
     return [_judged(_merge(parts, names)) for parts in merged]
@@ -80,6 +93,10 @@ def _tools(names: Sequence[str]) -> list[tuple[str, ...]]:
     for name in names:
         groups.setdefault(table[name].partition(":")[0], []).append(name)
     return [tuple(group) for group in groups.values()]
+
+
+def _size(case: Case) -> int:
+    return sum(1 for _ in case.module.modules()) if case.module is not None else 0
 
 
 def _can_fork() -> bool:
@@ -98,15 +115,15 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
         with _untouched(case, isolated) as changed:
             started = time.perf_counter()
             try:
-                with _quiet():
+                with _quiet(), _quick(case):
                     result = run(variants[0], case if isolated else _with_fresh_inputs(case))
             except Exception as error:
                 outcomes.update({backend.name: _unsuccessful(backend, error) for backend in variants})
                 continue
-            seconds = round(time.perf_counter() - started, 4)
+            seconds = time.perf_counter() - started
             left = changed()
         for backend in variants:
-            outcomes[backend.name], seen = _read(backend, result, seconds, isolated)
+            outcomes[backend.name], seen = measured(backend, result, seconds, isolated=isolated)
             census = seen or census
             changes[backend.name] = tuple(sorted(left - backend.leaves_behind))
     return CaseResult(outcomes=outcomes, census=census, changes=changes)
@@ -127,22 +144,23 @@ def _runs(names: Sequence[str], outcomes: dict[str, Raw]) -> dict[Any, list[Back
     return runs
 
 
-def _read(backend: Backend, result: Any, seconds: float, isolated: bool) -> tuple[Raw, Census | None]:
+def measured(backend: Backend, result: Any, seconds: float, *, isolated: bool) -> tuple[Raw, Census | None]:
+    """What a backend reads from its run, and the census if it is the trace."""
     try:
         said = backend.read(result)
         if type(said.macs) is not int or said.macs < 0:
             raise TypeError(f"returned {said.macs!r} for MACs; allowed: an int from 0")
     except Exception as error:
         return _unsuccessful(backend, error), None
-    measured = Measured(
+    number = Measured(
         version=registry.version_of(backend),
         macs=said.macs,
-        seconds=seconds,
+        seconds=round(seconds, 4),
         by_op=dict(said.by_op),
         uncounted=dict(said.uncounted),
         isolated=isolated,
     )
-    return measured, said.census
+    return number, said.census
 
 
 def _unsuccessful(backend: Backend, error: Exception) -> Raw:
@@ -177,6 +195,14 @@ def _with_fresh_inputs(case: Case) -> Case:
         lambda t: t.detach().clone().requires_grad_(t.requires_grad), (case.args, dict(case.kwargs))
     )
     return dataclasses.replace(case, args=args, kwargs=kwargs)
+
+
+def _quick(case: Case) -> contextlib.AbstractContextManager[Any]:
+    if case.device != "meta" or case.module is None:
+        return contextlib.nullcontext()
+    from crosscheck.backends.meta import QuickMeta
+
+    return QuickMeta()
 
 
 @contextlib.contextmanager
@@ -254,6 +280,7 @@ def _start(index: int, case: Case, names: tuple[str, ...], time_limit: float) ->
 def _child_main(outbox: Connection, case: Case, names: tuple[str, ...]) -> None:
     import torch
 
+    gc.disable()  # a collection would touch, and so copy, every page it shares with the parent
     torch.set_num_threads(1)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
@@ -361,7 +388,7 @@ def check(
     if not isinstance(trace, Measured):
         reason = trace.error if isinstance(trace, Failed) else trace.reason
         raise UncountedError(f"{type(module).__name__}: {reason}")
-    return reconcile.component(case, result, _params(module))
+    return reconcile.component(case, result, params(module))
 
 
 def case_of(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str = "", entry: str = "forward") -> Case:
@@ -400,7 +427,8 @@ def _config(module: Any) -> Mapping[str, Any] | None:
     return dict(config) if isinstance(config, Mapping) else None
 
 
-def _params(module: Any) -> int:
+def params(module: Any) -> int:
+    """Elements of a module's parameters, shared ones once."""
     from torch.nn.parameter import UninitializedTensorMixin
 
     return sum(p.numel() for p in module.parameters() if not isinstance(p, UninitializedTensorMixin))

@@ -312,16 +312,18 @@ def _run(pipe: Any, call: Mapping[str, Any]) -> Hollow:
 def _components(
     pipe: Any, hollow: Hollow, names: Sequence[str], time_limit: float, progress: Progress
 ) -> tuple[Component, ...]:
-    from crosscheck import hollow as running
-    from crosscheck.measure import _params
-
-    cases = [running.single(running.most_expensive(calls)) for calls in hollow.cases().values()]
     import torch
 
+    from crosscheck import hollow as running
+    from crosscheck.measure import params
+
+    chosen = {name: running.most_expensive(calls) for name, calls in hollow.cases().items()}
+    cases = [running.single(calls) for calls in chosen.values()]
+    known = {name: calls.trace for name, calls in chosen.items() if calls.batch_size == 1}
     with torch.no_grad():  # as pipelines run
-        results = measure(cases, names, time_limit=time_limit, progress=progress)
+        results = measure(cases, names, known=known, time_limit=time_limit, progress=progress)
     return tuple(
-        reconcile.component(case, result, _params(case.module), _notes(case))
+        reconcile.component(case, result, params(case.module), _notes(case))
         for case, result in zip(cases, results, strict=True)
     )
 
@@ -376,10 +378,12 @@ def environment() -> dict[str, str]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
+    from packaging.version import Version
+
     found = {"python": platform.python_version(), "device": "meta"}
     for name in ("torch", "diffusers", "transformers", "thop", "fvcore"):
         try:
-            found[name] = version(name)
+            found[name] = str(Version(version(name)))
         except PackageNotFoundError:
             continue
     return found

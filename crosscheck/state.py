@@ -136,20 +136,29 @@ _WORDS = {
 
 
 def _module_changes(before: dict[str, tuple[Any, Any]], now: dict[str, Any]) -> Iterator[str]:
-    for name in {*before, *now}:
+    for name in before.keys() | now.keys():
         value, contents = before.get(name, (_UNSET, None))
         new = now.get(name, _UNSET)
+        if new is value and not contents and not (contents is not None and new):
+            continue  # most attributes are the same object, most containers empty
         old = value if contents is None else contents
         if isinstance(old, dict) and isinstance(new, dict):
-            word = _WORDS.get(name, f"attribute {name}")
-            hook = "hook" in name
-            yield from (f"{word}{'' if hook else f' {k}'} added" for k in new.keys() - old.keys())
-            yield from (f"{word}{'' if hook else f' {k}'} removed" for k in old.keys() - new.keys())
-            yield from (f"{word} {k} replaced" for k in old.keys() & new.keys() if _differs(old[k], new[k]))
+            yield from _entry_changes(name, old, new)
         elif name == "training" and old != new:
             yield "training flag changed"
         elif _differs(old, new):
             yield f"attribute {name} changed"
+
+
+def _entry_changes(name: str, old: dict[Any, Any], new: dict[Any, Any]) -> Iterator[str]:
+    hook = "hook" in name
+    word = _WORDS.get(name, f"attribute {name}")
+    for key in old.keys() | new.keys():
+        what = word if hook else f"{word} {key}"
+        if key not in old or key not in new:
+            yield f"{what} {'removed' if key in old else 'added'}"
+        elif _differs(old[key], new[key]):
+            yield f"{what} replaced"
 
 
 def _differs(old: Any, new: Any) -> bool:

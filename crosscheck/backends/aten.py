@@ -223,15 +223,19 @@ class Tracer(TorchDispatchMode):
 
     # -- what came out ---------------------------------------------------------------------------------------------
 
-    def by_op(self) -> dict[str, int]:
-        """MACs by headline op."""
+    def count(self, device: str) -> Count:
+        """MACs by headline op, and the census."""
+        by_op = self._by_op()
+        return Count(macs=sum(by_op.values()), by_op=by_op, census=self._census(device))
+
+    def _by_op(self) -> dict[str, int]:
         sums = dict.fromkeys(HEADLINE, 0)
         for key, count in self.ops.items():
             if key.op in sums:
                 sums[key.op] += key.macs * count
         return sums
 
-    def census(self, device: str) -> Census:
+    def _census(self, device: str) -> Census:
         """What ran, in distinct rows: modules alike share a row, and so do operations."""
         rows: dict[tuple[Any, ...], list[tuple[str, ...]]] = {}
         place: dict[int, tuple[Any, ...]] = {}
@@ -290,8 +294,7 @@ class Aten(Backend):
         tracer = Tracer(case.module)
         with tracer.tracing():
             call(case)
-        by_op = tracer.by_op()
-        return Count(macs=sum(by_op.values()), by_op=by_op, census=tracer.census(case.device))
+        return tracer.count(case.device)
 
     def read(self, result: Count) -> Count:
         return result

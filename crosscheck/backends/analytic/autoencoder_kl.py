@@ -5,7 +5,6 @@ from __future__ import annotations
 from crosscheck.backends.analytic.layers import Extent, conv2d, downsampled, layer_inputs, mid_attention, resnet
 from crosscheck.backends.analytic.options import (
     Inputs,
-    NoClosedForm,
     Options,
     agree,
     complete,
@@ -64,9 +63,7 @@ def _read(config: Options) -> Options:
     refuse_uncovered(options, COVERED)
     levels = len(options["block_out_channels"])
     for name in COVERED:
-        if len(options[name]) != levels:
-            msg = f"{name}={options[name]!r} does not give one block for each of {levels} block_out_channels"
-            raise NoClosedForm(msg)
+        agree(f"the number of {name}", len(options[name]), levels)
     return options
 
 
@@ -94,12 +91,12 @@ def _encode(options: Options, batch: Size, extent: Extent) -> Work:
         if level + 1 < len(channels):
             work += conv2d(batch, channels[level], channels[level], 3, extents[level + 1])
     work += _mid(options, batch, extents[-1]) + conv2d(batch, channels[-1], moments, 3, extents[-1])
-    return work + conv2d(batch, moments, moments, 1, extents[-1]) * int(options["use_quant_conv"])
+    return work + (conv2d(batch, moments, moments, 1, extents[-1]) if options["use_quant_conv"] else Work())
 
 
 def _decode(options: Options, batch: Size, extent: Extent) -> Work:
     channels, latent = options["block_out_channels"][::-1], options["latent_channels"]
-    work = conv2d(batch, latent, latent, 1, extent) * int(options["use_post_quant_conv"])
+    work = conv2d(batch, latent, latent, 1, extent) if options["use_post_quant_conv"] else Work()
     work += conv2d(batch, latent, channels[0], 3, extent) + _mid(options, batch, extent)
     for step, kind in enumerate(options["up_block_types"]):
         before, attends = channels[max(step - 1, 0)], kind.startswith("Attn")
@@ -119,5 +116,5 @@ def _layers(batch: Size, extent: Extent, before: int, channels: int, layers: int
 def _mid(options: Options, batch: Size, extent: Extent) -> Work:
     """UNetMidBlock2D: resnet, attention unless it is switched off, resnet."""
     channels = options["block_out_channels"][-1]
-    attention = mid_attention(batch, extent, channels) * int(options["mid_block_add_attention"])
+    attention = mid_attention(batch, extent, channels) if options["mid_block_add_attention"] else Work()
     return 2 * resnet(batch, extent, channels, channels) + attention

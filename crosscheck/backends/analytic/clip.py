@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from crosscheck.backends.analytic.layers import Tokens, attention, conv2d, linear, matmul
 from crosscheck.backends.analytic.options import (
     Inputs,
@@ -112,11 +110,10 @@ def _encoder(options: Options, batch: Size, count: Size) -> Work:
 def _text(options: Options, inputs: Inputs) -> tuple[Work, Size]:
     """The text transformer, and the number of its prompts."""
     refuse_inputs(inputs, ("input_ids",), weightless=("attention_mask", "position_ids"))
-    *leading, count = shape_of(inputs, "input_ids", len(inputs.get("input_ids", ())) or 2)
+    rows, count = shape_of(inputs, "input_ids", 2)
     if isinstance(count, int) and count > options["max_position_embeddings"]:
         msg = f"{count} tokens are more than max_position_embeddings={options['max_position_embeddings']}"
         raise NoClosedForm(msg)
-    rows = prod(leading)
     return _encoder(options, rows, count), rows
 
 

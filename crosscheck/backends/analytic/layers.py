@@ -46,7 +46,8 @@ def downsampled(extent: Extent, padding: int) -> Extent:
 
     Padding 0 means one more row and column at the end (downsampling.py:139-141), which an extent of 1 does not survive.
     """
-    if any(isinstance(size, int) and size + max(1, 2 * padding) < 3 for size in extent):  # noqa: PLR2004 - the kernel
+    smallest = 1 if padding else 2
+    if any(isinstance(size, int) and size < smallest for size in extent):
         msg = f"an extent of {extent} is too small to be downsampled with padding {padding}"
         raise NoClosedForm(msg)
     height, width = (conv_out(size if padding else size + 1, 3, 2, padding) for size in extent)

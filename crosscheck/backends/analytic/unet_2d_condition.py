@@ -157,7 +157,7 @@ class _Blocks:
     def read(cls, options: Options, inputs: Inputs, batch: Size, extent: Extent) -> _Blocks:
         levels = len(options["block_out_channels"])
         for name in ("down_block_types", "up_block_types"):
-            per_level(options, name, levels)
+            agree(f"the number of {name}", len(options[name]), levels)
         extents = [same_padding(extent, options["conv_in_kernel"])]
         for _ in range(levels - 1):
             extents.append(downsampled(extents[-1], options["downsample_padding"]))

@@ -78,7 +78,8 @@ def _text_time_embedding(options: Options, inputs: Inputs, batch: Size) -> Work:
     rows, pooled = shape_of(inputs, "added_cond_kwargs.text_embeds", 2)
     id_rows, ids = shape_of(inputs, "added_cond_kwargs.time_ids", 2)
     agree("the batch of text_embeds", rows, 1, batch)
-    features = pooled + id_rows * ids * options["addition_time_embed_dim"] // rows
+    agree("the batch of time_ids", id_rows, rows)
+    features = pooled + ids * options["addition_time_embed_dim"]
     agree("the width of text_embeds and time_ids", features, options["projection_class_embeddings_input_dim"])
     return timestep_embedding(rows, features, time_widths(options)[1])
 
