@@ -42,6 +42,8 @@ from crosscheck.records import (
 
 Raw: TypeAlias = Measured | Skipped | Failed
 
+CLOSED_FORM = ("analytic",)
+
 #: Seconds one tool may take on one case. The slowest core backend takes two on SDXL's UNet.
 TIME_LIMIT = 600.0
 
@@ -78,10 +80,10 @@ def measure(
         for i, case in sorted(enumerate(cases), key=lambda entry: -_size(entry[1]))  # the longest first
         for group in _tools(names)
     ]
-    jobs = [(i, group) for i, group in jobs if group]
+    jobs = [(i, group) for i, group in jobs if group and group != CLOSED_FORM]
     isolated = _can_fork() and all(case.device == "meta" for case in cases)
     results = _in_children(cases, jobs, time_limit, progress) if isolated else _in_process(cases, jobs, progress)
-    merged = [[known.get(case.name, _NOTHING)] for case in cases]
+    merged = [[known.get(case.name, _NOTHING), *_closed_form(case, names)] for case in cases]
     for (i, _), result in zip(jobs, results, strict=True):
         merged[i].append(result)
     return [_judged(_merge(parts, names)) for parts in merged]
@@ -93,6 +95,12 @@ def _tools(names: Sequence[str]) -> list[tuple[str, ...]]:
     for name in names:
         groups.setdefault(table[name].partition(":")[0], []).append(name)
     return [tuple(group) for group in groups.values()]
+
+
+def _closed_form(case: Case, names: Sequence[str]) -> Iterator[CaseResult]:
+    """The closed form needs no process of its own, and gets no module: config and shapes are all it may know."""
+    if set(CLOSED_FORM) <= set(names):
+        yield count(dataclasses.replace(case, module=None, args=(), kwargs={}), CLOSED_FORM, isolated=False)
 
 
 def _size(case: Case) -> int:
@@ -116,7 +124,7 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
             started = time.perf_counter()
             try:
                 with _quiet(), _quick(case):
-                    result = run(variants[0], case if isolated else _with_fresh_inputs(case))
+                    result = run(variants[0], case if isolated or case.module is None else _with_fresh_inputs(case))
             except Exception as error:
                 outcomes.update({backend.name: _unsuccessful(backend, error) for backend in variants})
                 continue

@@ -99,6 +99,8 @@ def _convolution(
 ) -> Tensor | None:
     if transposed or not _plain(x, weight, bias) or x.dim() != weight.dim() or x.shape[1] != weight.shape[1] * groups:
         return None
+    if {len(stride), len(padding), len(dilation)} != {x.dim() - 2}:
+        return None  # one value for all dimensions
     dimensions = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
     sizes = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in dimensions]
     return x.new_empty((x.shape[0], weight.shape[0], *sizes)) if all(size > 0 for size in sizes) else None
