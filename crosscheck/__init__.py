@@ -21,7 +21,7 @@ _NAMES = {
 }
 
 __version__ = "0.1.0"
-__all__ = ["__version__", *_NAMES]
+__all__ = ["__version__", *_NAMES]  # noqa: PLE0604  the keys above are strings
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-
 class AttentionCall(NamedTuple):
     """One call's shapes, with the parameter names torch gives them."""
 
@@ -102,7 +101,7 @@ def observing(entered: Observer, left: Callable[[], None] = lambda: None) -> Ite
     with _lock:
         if not _observers:
             _original = F.scaled_dot_product_attention
-            F.scaled_dot_product_attention = _observed
+            F.scaled_dot_product_attention = _observed  # type: ignore[assignment]  # its scale and enable_gqa pass through
         _observers.append(entry)
     try:
         yield

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from math import prod
 from types import MappingProxyType
 from typing import NamedTuple

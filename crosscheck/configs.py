@@ -62,7 +62,8 @@ def read(folder: Path, name: str) -> PipelineConfig:
     if not index_path.is_file():
         raise ConfigError(f"{folder} has no model_index.json; allowed: a diffusers pipeline folder")
     index = read_json(index_path)
-    components, options = [], {}
+    components: list[ComponentConfig] = []
+    options: dict[str, Any] = {}
     for key, value in index.items():
         if key.startswith("_"):
             continue

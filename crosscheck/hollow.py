@@ -115,7 +115,9 @@ class Hollow:
             try:
                 trace, result = _traced(case)
             except Exception as error:
-                raise UncountedError(f"{name} ({type(module).__name__}) can't be run hollow: {one_line(error)}") from error
+                raise UncountedError(
+                    f"{name} ({type(module).__name__}) can't be run hollow: {one_line(error)}"
+                ) from error
         finally:
             self.inside = False
         return Calls(case=case, trace=trace, batch_size=_batch(case)), result

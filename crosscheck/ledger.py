@@ -76,4 +76,3 @@ def _unequal(where: str, total: Recommended) -> Iterator[str]:
 def _differs(what: str, stated: int | None, derived: int) -> Iterator[str]:
     if stated != derived:
         yield f"{what} is {stated}, its parts give {derived}"
-

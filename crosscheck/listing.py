@@ -11,7 +11,9 @@ from crosscheck import backends, causes, configs
 
 def list_backends() -> str:
     """Every registered backend with where it comes from; the core ones run by default."""
-    rows = [(name, "core" if name in backends.CORE else "entry point", value) for name, value in backends.table().items()]
+    rows = [
+        (name, "core" if name in backends.CORE else "entry point", value) for name, value in backends.table().items()
+    ]
     return tabulate(rows, headers=("backend", "kind", "class"), tablefmt="simple")
 
 

@@ -361,11 +361,10 @@ def _judged(result: CaseResult) -> CaseResult:
     own = set(result.changes.get("aten", ()))
     outcomes = dict(result.outcomes)
     for name, left in result.changes.items():
+        outcome = outcomes[name]
         foreign = [change for change in left if change not in own]
-        if foreign and isinstance(outcomes[name], Measured):
-            outcomes[name] = Failed(
-                error=f"changed what it was given: {'; '.join(foreign)}", version=outcomes[name].version
-            )
+        if foreign and isinstance(outcome, Measured):
+            outcomes[name] = Failed(error=f"changed what it was given: {'; '.join(foreign)}", version=outcome.version)
     return CaseResult(outcomes=outcomes, census=result.census, changes=result.changes)
 
 
@@ -399,7 +398,9 @@ def check(
     return reconcile.component(case, result, params(module))
 
 
-def case_of(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str = "", entry: str = "forward") -> Case:
+def case_of(
+    module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str = "", entry: str = "forward"
+) -> Case:
     """``module`` with its inputs as a case. Inputs follow a module on meta there."""
     import torch
 
@@ -429,7 +430,7 @@ def _config(module: Any) -> Mapping[str, Any] | None:
     """The config of a library's own class; a class of the caller's is not what its config says."""
     if type(module).__module__.partition(".")[0] not in {"diffusers", "transformers"}:
         return None
-    config = getattr(module, "config", None)
+    config: Any = getattr(module, "config", None)
     if hasattr(config, "to_dict"):
         return dict(config.to_dict())
     return dict(config) if isinstance(config, Mapping) else None
@@ -437,6 +438,6 @@ def _config(module: Any) -> Mapping[str, Any] | None:
 
 def params(module: Any) -> int:
     """Elements of a module's parameters, shared ones once."""
-    from torch.nn.parameter import UninitializedTensorMixin
+    from torch.nn.parameter import is_lazy
 
-    return sum(p.numel() for p in module.parameters() if not isinstance(p, UninitializedTensorMixin))
+    return sum(p.numel() for p in module.parameters() if not is_lazy(p))

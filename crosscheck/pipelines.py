@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -211,7 +210,9 @@ def _class(package: Any, name: str, bases: tuple[type, ...], where: str) -> Any:
     cls = getattr(package, name, None)
     if not (isinstance(cls, type) and issubclass(cls, bases)):
         allowed = ", ".join(base.__name__ for base in bases)
-        raise ConfigError(f"{where}: class {name!r} is not allowed; allowed: subclasses of {allowed} that are installed")
+        raise ConfigError(
+            f"{where}: class {name!r} is not allowed; allowed: subclasses of {allowed} that are installed"
+        )
     return cls
 
 
@@ -255,7 +256,9 @@ def _check_sizes(*, batch_size: int, num_inference_steps: int, height: int | Non
 def _default_size(pipe: Any) -> tuple[int, int]:
     """Height and width that the pipeline takes by itself: its denoiser's sample size in pixels."""
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-    sample = getattr(pipe, "default_sample_size", None) or getattr(getattr(denoiser, "config", None), "sample_size", None)
+    sample = getattr(pipe, "default_sample_size", None) or getattr(
+        getattr(denoiser, "config", None), "sample_size", None
+    )
     if sample is None:
         raise UsageError(f"{type(pipe).__name__} has no default size; give height and width")
     sizes = (sample, sample) if isinstance(sample, int) else tuple(sample)
@@ -271,14 +274,14 @@ def _own_scheduler(pipe: Any, name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
-    cls = getattr(diffusers, name, None) if name.isidentifier() else None
+    cls: Any = getattr(diffusers, name, None) if name.isidentifier() else None
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
         known = [n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UsageError(f"unknown scheduler {name!r}; {hint}allowed: a scheduler class of diffusers")
     original = pipe.scheduler
-    pipe.scheduler = cls.from_config(original.config)
+    pipe.scheduler = cls.from_config(original.config)  # type: ignore[attr-defined]  # every scheduler class has it
     try:
         yield
     finally:
@@ -336,7 +339,7 @@ def _notes(case: Any) -> list[str]:
 
 def _generation(hollow: Hollow, components: Sequence[Component]) -> Generation:
     cases: dict[str, list[GenerationCase]] = {}
-    by_op = dict.fromkeys(HEADLINE, 0)
+    by_op: dict[str, int] = dict.fromkeys(HEADLINE, 0)
     unknown = [
         f"{c.name} is {c.recommended.status}: {c.recommended.reason}" for c in components if c.recommended.macs is None
     ]

@@ -88,9 +88,7 @@ def unequal_ops(closed_form: Mapping[str, int], trace: Mapping[str, int]) -> str
     return "; ".join(f"{what}: {a:,} and {b:,}" for what, (a, b) in sums.items() if a != b)
 
 
-def _held(
-    name: str, outcome: Measured | Skipped | Failed, reference: int | None, census: Census | None
-) -> Outcome:
+def _held(name: str, outcome: Measured | Skipped | Failed, reference: int | None, census: Census | None) -> Outcome:
     if isinstance(outcome, Skipped):
         return outcome
     if isinstance(outcome, Failed):

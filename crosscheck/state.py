@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.nn.parameter import is_lazy
 
 _PATCHABLE = (torch, F, torch.Tensor, torch.nn.Module, torch._C._nn)
 _UNSET = object()
@@ -31,7 +32,7 @@ class Snapshot:
             for m, _ in self._modules
             for store in (m._parameters, m._buffers)
             for name, parameter in store.items()
-            if isinstance(parameter, torch.nn.parameter.UninitializedTensorMixin)
+            if is_lazy(parameter)
         ]
         self._values = [(t, t.detach().clone()) for t in _tensors(module)] if values else []
         self._functions = [(owner, dict(vars(owner))) for owner in _PATCHABLE]
@@ -106,8 +107,7 @@ def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
     seen: set[int] = set()
     for m in module.modules():
         for value in (*m._parameters.values(), *m._buffers.values(), *vars(m).values()):
-            lazy = isinstance(value, torch.nn.parameter.UninitializedTensorMixin)
-            if isinstance(value, torch.Tensor) and not lazy and not value.is_meta and id(value) not in seen:
+            if isinstance(value, torch.Tensor) and not is_lazy(value) and not value.is_meta and id(value) not in seen:
                 seen.add(id(value))
                 yield value
 

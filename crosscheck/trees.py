@@ -22,7 +22,7 @@ def map_tensors(function: Callable[[torch.Tensor], Any], tree: Any) -> Any:
 def _map(function: Callable[[torch.Tensor], Any], tree: Any, done: dict[int, Any]) -> Any:
     if isinstance(tree, torch.Tensor):
         return function(tree)
-    if isinstance(tree, _LEAVES) or isinstance(tree, torch.nn.Module) or callable(tree):
+    if isinstance(tree, (*_LEAVES, torch.nn.Module)) or callable(tree):
         return tree
     if id(tree) in done:
         return done[id(tree)]
@@ -84,4 +84,3 @@ def specs(method: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         TensorSpec(name=name, shape=tuple(tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."))
         for name, tensor in tensors(given)
     )
-

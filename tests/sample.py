@@ -60,7 +60,7 @@ def counted(reference: int, backend: str, uncounted: dict[str, int] | None = Non
     )
 
 
-def backends(  # noqa: PLR0913  one number for each rule of a counter
+def backends(
     reference: int,
     attention: int,
     *,

@@ -1,9 +1,9 @@
 """check(): any module, every backend, each gap explained."""
 
 import copy
+import multiprocessing
 import random
 import threading
-import multiprocessing
 
 import pytest
 import torch
@@ -252,12 +252,18 @@ def test_a_custom_operator_is_refused_by_name():
     mystery.register_fake(lambda x: torch.empty_like(x))
 
     with pytest.raises(UncountedError, match="crosscheck_tests::mystery in inner may hold MACs"):
-        crosscheck.check(Function(lambda self, x: self.inner(x), inner=Function(lambda self, x: mystery(x))), zeros(4, 4))
+        crosscheck.check(
+            Function(lambda self, x: self.inner(x), inner=Function(lambda self, x: mystery(x))), zeros(4, 4)
+        )
 
 
 @pytest.mark.parametrize(
     "function",
-    [lambda x: torch.linalg.svd(x)[0], lambda x: torch.fft.fft(x), lambda x: torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")],
+    [
+        lambda x: torch.linalg.svd(x)[0],
+        lambda x: torch.fft.fft(x),
+        lambda x: torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist"),
+    ],
     ids=["svd", "fft", "cdist"],
 )
 def test_operators_that_may_hold_macs_are_refused(function):

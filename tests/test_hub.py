@@ -37,7 +37,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         headers = {}
         if name == "slow":
             time.sleep(8)  # longer than the client waits
-            return
+            return None
         if name == "gated":
             status, content, headers = 403, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"}
         elif name == "absent":

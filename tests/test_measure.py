@@ -22,9 +22,7 @@ CAUGHT = {
     "raises": "KeyError: 'no rule\\nfor this'",
     "returns-nothing": "AttributeError: 'NoneType' object has no attribute 'macs'",
     "returns-a-float": "TypeError: returned 1.5 for MACs; allowed: an int from 0",
-    "mutates": (
-        "changed what it was given: child module out replaced; forward hook added; training flag changed"
-    ),
+    "mutates": ("changed what it was given: child module out replaced; forward hook added; training flag changed"),
     "patches-torch": "changed what it was given: torch.nn.functional.linear replaced",
 }
 #: Caught only where a process of its own ends with it.

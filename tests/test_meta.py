@@ -24,12 +24,23 @@ def calls(draw):
     dtype = draw(st.sampled_from(DTYPES))
     other = draw(st.sampled_from([dtype, dtype, torch.float32]))
     x = m(a, b, c, d, dtype=dtype)
-    x = draw(st.sampled_from([x, x, x.transpose(1, 2), x.to(memory_format=torch.channels_last), x[:, :1].expand(a, b, c, d)]))
-    y = draw(st.sampled_from([m(a, b, c, d, dtype=other), m(d, dtype=other), m(b, 1, 1, dtype=other), 2, 0.5, m(dtype=other)]))
+    x = draw(
+        st.sampled_from([x, x, x.transpose(1, 2), x.to(memory_format=torch.channels_last), x[:, :1].expand(a, b, c, d)])
+    )
+    y = draw(
+        st.sampled_from(
+            [m(a, b, c, d, dtype=other), m(d, dtype=other), m(b, 1, 1, dtype=other), 2, 0.5, m(dtype=other)]
+        )
+    )
     weights = draw(st.booleans())
     norm = (m(x.shape[-1], dtype=dtype),) * 2 if weights else (None, None)
     group = (m(x.shape[1], dtype=dtype),) * 2 if weights else (None, None)
-    kernel, stride, padding, dilation = draw(st.integers(1, 3)), draw(SIZE), draw(st.integers(0, 2)), draw(st.integers(1, 2))
+    kernel, stride, padding, dilation = (
+        draw(st.integers(1, 3)),
+        draw(SIZE),
+        draw(st.integers(0, 2)),
+        draw(st.integers(1, 2)),
+    )
     axis, extra, groups = draw(st.integers(-4, 3)), draw(st.integers(0, 1)), draw(st.sampled_from([1, x.shape[1], 2]))
     return draw(
         st.sampled_from(
@@ -96,7 +107,7 @@ def test_a_tool_above_it_sees_the_same_operators():
     assert len(seen[0]) > 10
 
 
-@pytest.mark.parametrize("rule", [r for r in _RULES], ids=str)
+@pytest.mark.parametrize("rule", list(_RULES), ids=str)
 def test_every_rule_answers_something(rule):
     """A rule that never fires is dead weight."""
     x = m(2, 4, 4)

@@ -15,8 +15,6 @@ from crosscheck.measure import case_of
 def tripled(monkeypatch, tool):
     """Triple one rule inside an installed tool."""
     if tool == "thop":
-        import thop
-
         rules = sys.modules["thop.profile"].register_hooks
         original = rules[nn.Linear]
         monkeypatch.setitem(rules, nn.Linear, lambda m, x, y: [original(m, x, y) for _ in range(3)] and None)
@@ -26,7 +24,9 @@ def tripled(monkeypatch, tool):
 
         handles = sys.modules["fvcore.nn.flop_count"]._DEFAULT_SUPPORTED_OPS
         original = handles["aten::_convolution"]
-        monkeypatch.setitem(handles, "aten::_convolution", lambda i, o: original(i, o) + original(i, o) + original(i, o))
+        monkeypatch.setitem(
+            handles, "aten::_convolution", lambda i, o: original(i, o) + original(i, o) + original(i, o)
+        )
         return BLOCK["conv"]
     from torch.utils import flop_counter
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from packaging.version import Version
@@ -35,7 +36,7 @@ def table() -> dict[str, str]:
     return {**{point.name: point.value for point in entry_points(group=GROUP)}, **CORE}
 
 
-def choose(names: tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
+def choose(names: Sequence[str] | None) -> tuple[str, ...]:
     """The names to run, references first. None: the core ones; ``all``: every registered one.
 
     Raises `UsageError` for a name that is not registered, with the nearest that is.

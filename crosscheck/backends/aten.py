@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -50,7 +51,9 @@ class _Functions(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # The mode is off while a function runs, so a name stays until that function returns.
         self.name = getattr(func, "__name__", "")
-        if self.name.startswith("conv") and (isinstance(kwargs and kwargs.get("padding"), str) or str in map(type, args)):
+        if self.name.startswith("conv") and (
+            isinstance(kwargs and kwargs.get("padding"), str) or str in map(type, args)
+        ):
             self.name = "_convolution_mode"  # the operator that padding="same" goes through; some tools know it not
         try:
             return func(*args, **(kwargs or {}))
@@ -201,7 +204,7 @@ class Tracer(TorchDispatchMode):
         own = {c: c.__dict__.get("forward") for c in classes}
         with ExitStack() as stack:
             stack.callback(setattr, torch.nn.Module, "__call__", original_call)
-            torch.nn.Module.__call__ = called  # type: ignore[method-assign]  # put back by the line above
+            torch.nn.Module.__call__ = called
             for cls, forward in own.items():
                 stack.callback(_restore, cls, forward)
                 cls.forward = watched(cls.forward)
@@ -229,7 +232,7 @@ class Tracer(TorchDispatchMode):
         return Count(macs=sum(by_op.values()), by_op=by_op, census=self._census(device))
 
     def _by_op(self) -> dict[str, int]:
-        sums = dict.fromkeys(HEADLINE, 0)
+        sums: dict[str, int] = dict.fromkeys(HEADLINE, 0)
         for key, count in self.ops.items():
             if key.op in sums:
                 sums[key.op] += key.macs * count
@@ -242,7 +245,7 @@ class Tracer(TorchDispatchMode):
         for key, module in self._modules.items():
             alike = (
                 self._class_names[key],
-                sum(p.numel() for p in module._parameters.values() if p is not None and not _lazy(p)),
+                sum(p.numel() for p in module._parameters.values() if p is not None and not is_lazy(p)),
                 module.training,
                 next(module.children(), None) is None,
                 self._calls[key],
@@ -263,24 +266,22 @@ class Tracer(TorchDispatchMode):
         merged: Counter[_OpKey] = Counter()
         for key, count in self.ops.items():
             merged[key._replace(module=index[place[key.module]])] += count
-        return tuple(
-            OpRow(**{**key._asdict(), "macs": key.macs * count}, count=count) for key, count in merged.items()
-        )
+        return tuple(OpRow(**{**key._asdict(), "macs": key.macs * count}, count=count) for key, count in merged.items())
 
     def _attention_rows(self, index: dict[Any, int], place: dict[int, Any]) -> tuple[AttentionRow, ...]:
         merged: Counter[tuple[attention.AttentionCall, int]] = Counter()
-        for (call, module), count in self.attention.items():
-            merged[call, index[place[module]]] += count
+        for (seen, module), count in self.attention.items():
+            merged[seen, index[place[module]]] += count
         return tuple(
             AttentionRow(
-                **call._asdict(),
+                **seen._asdict(),
                 module=module,
                 count=count,
-                macs=call.macs * count,
-                causal_macs=call.causal_macs * count,
-                query_only_macs=call.query_only_macs * count,
+                macs=seen.macs * count,
+                causal_macs=seen.causal_macs * count,
+                query_only_macs=seen.query_only_macs * count,
             )
-            for (call, module), count in merged.items()
+            for (seen, module), count in merged.items()
         )
 
 
@@ -318,10 +319,6 @@ def _restore(cls: type, forward: Any) -> None:
         del cls.forward  # type: ignore[attr-defined]  # it was inherited before
     else:
         cls.forward = forward  # type: ignore[attr-defined]  # every module class has one
-
-
-def _lazy(parameter: Any) -> bool:
-    return isinstance(parameter, torch.nn.parameter.UninitializedTensorMixin)
 
 
 def _is_composite(func: Any) -> bool:

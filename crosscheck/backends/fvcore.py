@@ -6,11 +6,11 @@ Its "flops" are multiply-adds for products, and operations for norms and resampl
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 from unittest import mock
 
@@ -80,7 +80,7 @@ def attention_handle(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     """The handle its users add: B x H x N_q x N_kv x (d_qk + d_v) from the traced shapes of query, key and value."""
     query, key, value = (v.type().sizes() for v in inputs[:3])
     out = outputs[0].type().sizes()
-    return formulas.attention(1, functools.reduce(int.__mul__, out[:-2], 1), query[-2], key[-2], query[-1], value[-1])
+    return int(formulas.attention(1, prod(out[:-2]), query[-2], key[-2], query[-1], value[-1]))
 
 
 @contextmanager

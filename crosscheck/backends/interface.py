@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from crosscheck.records import Census, TensorSpec
 
 
-class NotApplicable(Exception):
+class NotApplicable(Exception):  # noqa: N818  an answer, not an error
     """Raised by a backend that has no answer for a case; its text is the reason in `Skipped`."""
 
 

@@ -1,7 +1,8 @@
 """Which op each aten operator is, and the MACs of those that hold any.
 
 The shapes are those that reach torch's dispatcher below autograd, where linear is ``addmm`` and attention on meta is
-``bmm``. The arithmetic is written out here and shares nothing with the closed forms, which it has to confirm. Sources: torch/_meta_registrations.py and aten/src/ATen/native/native_functions.yaml of torch 2.13.0.
+``bmm``. The arithmetic is written out here and shares nothing with the closed forms, which it has to confirm.
+Sources: torch/_meta_registrations.py and aten/src/ATen/native/native_functions.yaml of torch 2.13.0.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ _SUSPECT = re.compile(
     r"(?<![a-z])(mm|bmm|mv)(?![a-z])|_mm|conv|linalg_|fft|cholesky|svd|(?<![a-z])qr|lu_|triangular_solve|rnn|lstm|gru"
     r"|attention|einsum|cdist|pdist|linear(?!1d|_spline)|matmul|ormqr|geqrf|householder"
 )
-_NO_MACS = frozenset({"linalg_vector_norm", "conj", "_conj", "conj_physical", "_to_copy", "_convert_weight_to_int4pack"})
+_NO_MACS = frozenset(
+    {"linalg_vector_norm", "conj", "_conj", "conj_physical", "_to_copy", "_convert_weight_to_int4pack"}
+)
 
 
 def kind(name: str) -> Op | None:

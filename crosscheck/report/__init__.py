@@ -29,7 +29,7 @@ def markdown(ledger: Ledger, charts: Sequence[str] = ()) -> str:
 
 def write(ledger: Ledger, folder: Path) -> list[Path]:
     """Write ``MODEL.md`` and its chart into ``folder``; each file appears whole or not at all."""
-    from crosscheck.report import chart  # noqa: PLC0415  matplotlib is an extra, and slow to import
+    from crosscheck.report import chart
 
     drawn = {f"{stem(ledger.model)}.svg": chart.svg(ledger)} if chart.available() and ledger.components else {}
     pages = drawn | {f"{stem(ledger.model)}.md": markdown(ledger, tuple(drawn))}

@@ -86,7 +86,7 @@ def available() -> bool:
 
 def svg(ledger: Ledger) -> str:
     """The chart of ``ledger``: the same text for the same ledger."""
-    from matplotlib import style  # noqa: PLC0415  an extra, and slow to import
+    from matplotlib import style
 
     out = StringIO()
     with style.context(_SETTINGS, after_reset=True), warnings.catch_warnings():
@@ -97,7 +97,7 @@ def svg(ledger: Ledger) -> str:
 
 
 def _figure(panels: Sequence[Panel]) -> Figure:
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure
 
     gaps = [panel.bars(outcome) for panel in panels for outcome in panel.component.backends.values()]
     looks, limits = _looks(gaps), _limits(gaps)
@@ -194,7 +194,7 @@ def _label(axes: Axes, row: int, outcome: Outcome) -> None:
 
 def _chips(axes: Axes, row: int, bars: Sequence[tuple[str, float]], looks: Mapping[str, Look]) -> None:
     """The causes at work, whatever their size: a mark each, the same size for all."""
-    from matplotlib.patches import Rectangle  # noqa: PLC0415
+    from matplotlib.patches import Rectangle
 
     left, width = _across(_TEXT + 0.006), _across(_CHIP) - _across(0)
     for n, cause in enumerate(list(dict.fromkeys(cause for cause, _ in bars))[:_CHIPS]):
@@ -218,7 +218,7 @@ def _title(figure: Figure, panel: Panel, height: float) -> None:
 
 
 def _legend(figure: Figure, looks: Mapping[str, Look]) -> None:
-    from matplotlib.patches import Patch  # noqa: PLC0415
+    from matplotlib.patches import Patch
 
     handles = [
         Patch(facecolor=look.colour, hatch=look.hatch, linewidth=0, label=plain(cause, 34).lstrip("_") or "?")

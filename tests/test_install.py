@@ -1,0 +1,38 @@
+"""What is installed is what is tested."""
+
+import os
+from importlib.metadata import files, version
+from pathlib import Path
+
+import pytest
+import torch
+from packaging.version import Version
+
+import crosscheck
+
+under_tox = pytest.mark.skipif("CROSSCHECK_UNDER_TOX" not in os.environ, reason="tox installs the wheel and says so")
+
+
+@under_tox
+def test_the_crosscheck_in_use_is_the_installed_one():
+    assert "site-packages" in Path(crosscheck.__file__).parts
+
+
+@under_tox
+def test_the_wheel_holds_the_catalogue_and_neither_tests_nor_reports():
+    packed = [str(path) for path in files("crosscheck")]
+    assert "crosscheck/catalogue/sd21-base/unet/config.json" in packed
+    assert not [path for path in packed if path.startswith(("tests", "reports"))]
+
+
+@under_tox
+def test_the_promised_torch_is_the_one_in_use():
+    assert Version(torch.__version__).base_version == os.environ["CROSSCHECK_TORCH"]
+
+
+def test_the_promised_tools_load():
+    from crosscheck import backends
+
+    for name in backends.CORE:
+        assert backends.load(name).name == name
+    assert Version(version("thop")) == Version("0.1.1.post2209072238")
