@@ -139,7 +139,10 @@ def _query_softmax(census: Census) -> int:
 
 # -- thop: a rule for each exact module class --------------------------------------------------------------------------
 
-_NORMS = "BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d SyncBatchNorm"
+Share = Callable[[OpRow, ModuleRow], int]
+"""MACs that one row of operations adds to a gap, given the modules it ran in."""
+
+_THOP_CHARGES: list[Share] = []
 _CONVS = "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d"
 
 
@@ -149,123 +152,122 @@ def _is(row: ModuleRow, names: str) -> bool:
     return package.startswith("torch.nn.modules.") and name in names.split()
 
 
-def _hooked(census: Census, names: str) -> Iterator[tuple[OpRow, ModuleRow]]:
-    """Operations in modules of the exact classes ``names`` entered through ``__call__``, where a hook fires."""
-    for row in census.ops:
-        module = census.modules[row.module]
-        if _is(module, names) and not row.direct:
-            yield row, module
+def _summed(census: Census, share: Share) -> int:
+    return sum(share(row, census.modules[row.module]) for row in census.ops)
 
 
-def _affine(row: OpRow) -> bool:
-    return len(row.shapes) > 1 and row.shapes[1] != ()
+def _thop_charge(name: str, classes: str, summary: str, source: str) -> Callable[[Share], Share]:
+    """A cause by which thop charges for an operation in modules of exactly ``classes``, where its hook fires."""
+
+    def add(share: Share) -> Share:
+        def hooked(row: OpRow, module: ModuleRow) -> int:
+            return share(row, module) if _is(module, classes) and not row.direct else 0
+
+        _THOP_CHARGES.append(hooked)
+        _cause(name, _THOP, summary, source)(lambda census: _summed(census, hooked))
+        return share
+
+    return add
 
 
-def _thop_norm(census: Census, names: str, *, affine: bool) -> int:
-    each = 4 if affine else 2
-    return sum(each * _elements(row) for row, module in _hooked(census, names)
-               if row.op == "norm" and bool(module.params) is affine)  # fmt: skip
-
-
-@_cause(
+@_thop_charge(
     "thop-layernorm-4",
-    _THOP,
+    "LayerNorm",
     "thop charges 4 MACs an element for LayerNorm with weights. It has no rule for GroupNorm, so one UNet is half and "
     "half.",
-    "thop/vision/basic_hooks.py:69-79 doubles thop/vision/calc_func.py:58-60 (2 an element)",
+    "thop/vision/basic_hooks.py:60-69 doubles thop/vision/calc_func.py:43-45 (2 an element)",
 )
-def _thop_layernorm(census: Census) -> int:
-    return _thop_norm(census, "LayerNorm", affine=True)
+def _thop_layernorm(row: OpRow, module: ModuleRow) -> int:
+    return 4 * _elements(row) if row.op == "norm" and module.params else 0
 
 
-@_cause(
+@_thop_charge(
     "thop-layernorm-2",
-    _THOP,
+    "LayerNorm",
     "thop charges 2 MACs an element for LayerNorm without weights.",
-    "thop/vision/calc_func.py:58-60",
+    "thop/vision/calc_func.py:43-45",
 )
-def _thop_plain_layernorm(census: Census) -> int:
-    return _thop_norm(census, "LayerNorm", affine=False)
+def _thop_plain_layernorm(row: OpRow, module: ModuleRow) -> int:
+    return 2 * _elements(row) if row.op == "norm" and not module.params else 0
 
 
-@_cause(
+@_thop_charge(
     "thop-batchnorm",
-    _THOP,
+    "BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d SyncBatchNorm",
     "thop charges BatchNorm and InstanceNorm 4 MACs an element with weights, 2 without.",
-    "thop/profile.py:31-33,35-37; thop/vision/basic_hooks.py:69-79",
+    "thop/profile.py:29-31,33-35,69; thop/vision/basic_hooks.py:60-69",
 )
-def _thop_batchnorm(census: Census) -> int:
-    names = _NORMS.replace("LayerNorm", "")
-    return _thop_norm(census, names, affine=True) + _thop_norm(census, names, affine=False)
+def _thop_batchnorm(row: OpRow, module: ModuleRow) -> int:
+    return (4 if module.params else 2) * _elements(row) if row.op == "norm" else 0
 
 
 _UPSAMPLE = {"upsample_nearest": 1, "upsample_linear1d": 5, "upsample_bilinear2d": 11, "upsample_bicubic2d": 259}
 
 
-@_cause(
+@_thop_charge(
     "thop-upsample",
-    _THOP,
+    "Upsample UpsamplingBilinear2d UpsamplingNearest2d",
     "thop charges nn.Upsample 1 (nearest), 5 (linear), 11 (bilinear) or 259 (bicubic) MACs an output element; "
     "F.interpolate is not seen.",
-    "thop/vision/calc_func.py:98-109",
+    "thop/vision/calc_func.py:75-87",
 )
-def _thop_upsample(census: Census) -> int:
-    def each(row: OpRow) -> int:
-        return next((macs for name, macs in _UPSAMPLE.items() if row.aten.startswith(name)), 0)
-
-    rows = _hooked(census, "Upsample UpsamplingBilinear2d UpsamplingNearest2d")
-    return sum(each(row) * row.count * prod(row.out) for row, _ in rows if row.op == "resample")
+def _thop_upsample(row: OpRow, module: ModuleRow) -> int:
+    each = next((macs for name, macs in _UPSAMPLE.items() if row.aten.startswith(name)), 0)
+    return each * row.count * prod(row.out)
 
 
-@_cause(
+@_thop_charge(
     "thop-softmax",
-    _THOP,
+    "Softmax",
     "thop charges nn.Softmax 3n - 1 MACs for each row of n.",
-    "thop/vision/calc_func.py:76-81",
+    "thop/vision/calc_func.py:57-62",
 )
-def _thop_softmax(census: Census) -> int:
-    rows = (row for row, _ in _hooked(census, "Softmax") if row.op == "softmax")
-    return sum(_elements(row) // row.length * (3 * row.length - 1) for row in rows)
+def _thop_softmax(row: OpRow, module: ModuleRow) -> int:
+    return _elements(row) // row.length * (3 * row.length - 1) if row.op == "softmax" else 0
 
 
-@_cause(
-    "thop-prelu",
-    _THOP,
-    "thop charges nn.PReLU 1 MAC an element.",
-    "thop/vision/basic_hooks.py:95-100",
-)
-def _thop_prelu(census: Census) -> int:
-    return sum(_elements(row) for row, _ in _hooked(census, "PReLU") if row.op == "activation")
+@_thop_charge("thop-prelu", "PReLU", "thop charges nn.PReLU 1 MAC an element.", "thop/vision/basic_hooks.py:82-87")
+def _thop_prelu(row: OpRow, module: ModuleRow) -> int:
+    return _elements(row) if row.op == "activation" else 0
 
 
-@_cause(
+@_thop_charge(
     "thop-avgpool",
-    _THOP,
+    "AvgPool1d AvgPool2d AvgPool3d",
     "thop charges nn.AvgPool 1 MAC an output element.",
-    "thop/vision/calc_func.py:84-86",
+    "thop/vision/calc_func.py:65-66",
 )
-def _thop_avgpool(census: Census) -> int:
-    rows = _hooked(census, "AvgPool1d AvgPool2d AvgPool3d")
-    return sum(row.count * prod(row.out) for row, _ in rows if row.op == "resample")
+def _thop_avgpool(row: OpRow, module: ModuleRow) -> int:
+    return row.count * prod(row.out) if row.op == "resample" else 0
 
 
-@_cause(
+@_thop_charge(
+    "thop-adaptive-avgpool",
+    "AdaptiveAvgPool2d AdaptiveAvgPool3d",
+    "thop charges nn.AdaptiveAvgPool one MAC an output element and one for each input element that goes into it.",
+    "thop/vision/basic_hooks.py:114-121; thop/vision/calc_func.py:69-72",
+)
+def _thop_adaptive_avgpool(row: OpRow, module: ModuleRow) -> int:
+    pools = row.op == "resample" or row.aten == "mean"  # an output of size 1 is a mean
+    return _elements(row) + row.count * prod(row.out) if pools else 0
+
+
+@_thop_charge(
     "thop-transposed-conv",
-    _THOP,
+    "ConvTranspose1d ConvTranspose2d ConvTranspose3d",
     "thop charges a transposed convolution by its output, so a stride multiplies it: x 4 for stride 2 in 2-D.",
-    "thop/vision/basic_hooks.py:24-46; thop/vision/calc_func.py:38-44",
+    "thop/vision/basic_hooks.py:22-34; thop/vision/calc_func.py:28-34",
 )
-def _thop_transposed(census: Census) -> int:
-    total = 0
-    for row, _ in _hooked(census, "ConvTranspose1d ConvTranspose2d ConvTranspose3d"):
-        if row.op == "conv":
-            x, weight = row.shapes[:2]
-            groups = row.out[1] // weight[1]
-            total += row.count * prod(row.out) * (x[1] // groups) * prod(weight[2:]) - row.macs
-    return total
+def _thop_transposed(row: OpRow, module: ModuleRow) -> int:
+    if row.op != "conv":
+        return 0
+    x, weight = row.shapes[:2]
+    groups = row.out[1] // weight[1]
+    return row.count * prod(row.out) * (x[1] // groups) * prod(weight[2:]) - row.macs
 
 
-def _thop_sees(row: OpRow, module: ModuleRow) -> bool:
+def _thop_rule(row: OpRow, module: ModuleRow) -> bool:
+    """Whether a product ran in a module of a class with a rule for it."""
     return (row.op == "linear" and row.function == "linear" and _is(module, "Linear")) or (
         row.op == "conv" and _is(module, _CONVS)
     )
@@ -282,7 +284,7 @@ def _thop_no_rule(census: Census) -> int:
     return -sum(
         row.macs
         for row in _products(census)
-        if row.op != "attention" and not _thop_sees(row, census.modules[row.module])
+        if row.op != "attention" and not _thop_rule(row, census.modules[row.module])
     )
 
 
@@ -293,46 +295,94 @@ def _thop_no_rule(census: Census) -> int:
     "torch/nn/modules/module.py, _call_impl (hooks run there)",
 )
 def _thop_direct(census: Census) -> int:
-    return -sum(row.macs for row in _products(census) if row.direct and _thop_sees(row, census.modules[row.module]))
+    return -sum(row.macs for row in _products(census) if row.direct and _thop_rule(row, census.modules[row.module]))
+
+
+@_cause(
+    "thop-shared-module",
+    _THOP,
+    "A module that several parents share gets a hook from each and is summed under each: twice shared counts 4 times.",
+    "thop/profile.py:209 (model.apply registers a hook a visit); thop/profile.py:214-233 (dfs_count adds a visit)",
+)
+def _thop_shared(census: Census) -> int:
+    def charged(row: OpRow, module: ModuleRow) -> int:
+        counted = row.macs if _thop_rule(row, module) and not row.direct else 0
+        return (module.visits**2 - 1) * (counted + sum(charge(row, module) for charge in _THOP_CHARGES))
+
+    return _summed(census, charged)
 
 
 # -- fvcore: handles over a jit trace ----------------------------------------------------------------------------------
 
 
-def _fvcore_norms(census: Census, function: str, *, affine: bool) -> int:
+def _fvcore_norms(census: Census, function: str) -> int:
+    """5 an element with weights, 4 without; the weight is an input of the operator."""
     rows = (row for row in census.ops if row.op == "norm" and row.function == function)
-    return sum((5 if affine else 4) * _elements(row) for row in rows if _affine(row) is affine)
+    return sum((5 if len(row.shapes) > 1 else 4) * _elements(row) for row in rows)
 
 
 @_cause(
     "fvcore-layernorm-5",
     _FVCORE,
     "fvcore charges layer_norm 5 an element with weights, 4 without: operations, not multiply-adds.",
-    "fvcore/nn/flop_count.py:38; fvcore/nn/jit_handles.py:225-243",
+    "fvcore/nn/flop_count.py:38; fvcore/nn/jit_handles.py:230-248",
 )
 def _fvcore_layernorm(census: Census) -> int:
-    return _fvcore_norms(census, "layer_norm", affine=True) + _fvcore_norms(census, "layer_norm", affine=False)
+    return _fvcore_norms(census, "layer_norm")
 
 
 @_cause(
     "fvcore-groupnorm-5",
     _FVCORE,
     "fvcore charges group_norm 5 an element with weights, 4 without: operations, not multiply-adds.",
-    "fvcore/nn/flop_count.py:37; fvcore/nn/jit_handles.py:225-243",
+    "fvcore/nn/flop_count.py:37; fvcore/nn/jit_handles.py:230-248",
 )
 def _fvcore_groupnorm(census: Census) -> int:
-    return _fvcore_norms(census, "group_norm", affine=True) + _fvcore_norms(census, "group_norm", affine=False)
+    return _fvcore_norms(census, "group_norm")
+
+
+@_cause(
+    "fvcore-batchnorm",
+    _FVCORE,
+    "fvcore charges batch_norm 2 an element in evaluation (1 without weights) and 5 in training (4), instance_norm as "
+    "in training.",
+    "fvcore/nn/flop_count.py:36,39; fvcore/nn/jit_handles.py:251-258",
+)
+def _fvcore_batchnorm(census: Census) -> int:
+    def charge(row: OpRow, module: ModuleRow) -> int:
+        if row.op != "norm" or row.function not in {"batch_norm", "instance_norm"}:
+            return 0
+        affine = bool(module.params)
+        statistics = len(row.shapes) == (5 if affine else 3)  # running mean and variance, used in evaluation
+        training = module.training or row.function == "instance_norm" or not statistics
+        return ((4 if training else 1) + affine) * _elements(row)
+
+    return _summed(census, charge)
 
 
 @_cause(
     "fvcore-upsample",
     _FVCORE,
-    "fvcore charges nearest upsampling 1 and bilinear 4 for each output element.",
-    "fvcore/nn/flop_count.py:40-41",
+    "fvcore charges nearest upsampling 1, bilinear upsampling and grid sampling 4 for each output element.",
+    "fvcore/nn/flop_count.py:40-41,43",
 )
 def _fvcore_upsample(census: Census) -> int:
-    each = {"upsample_nearest2d": 1, "upsample_bilinear2d": 4}
-    return sum(each.get(row.aten, 0) * row.count * prod(row.out) for row in census.ops if row.op == "resample")
+    each = {"upsample_nearest2d": 1, "upsample_bilinear2d": 4, "grid_sampler_2d": 4, "grid_sampler_3d": 4}
+    return sum(each.get(row.aten, 0) * row.count * prod(row.out) for row in census.ops)
+
+
+@_cause(
+    "fvcore-adaptive-avgpool",
+    _FVCORE,
+    "fvcore charges adaptive average pooling 1 for each input element.",
+    "fvcore/nn/flop_count.py:42",
+)
+def _fvcore_adaptive_avgpool(census: Census) -> int:
+    return sum(
+        _elements(row)
+        for row in census.ops
+        if row.function == "adaptive_avg_pool2d" and (row.op == "resample" or row.aten == "mean")
+    )
 
 
 _FVCORE_HANDLED = frozenset("linear matmul __matmul__ mm bmm addmm einsum multi_head_attention_forward".split())

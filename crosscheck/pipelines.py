@@ -80,6 +80,7 @@ def check_pipeline(
             guidance_scale=guidance_scale,
             scheduler=type(pipe.scheduler).__name__,
         )
+        _check_arguments(pipe, call)
         given = {"prompt": [PROMPT] * batch_size if batch_size > 1 else PROMPT, **call}
         hollow = _run(pipe, {**given, "height": height, "width": width, "guidance_scale": guidance_scale,
                              "num_inference_steps": num_inference_steps})  # fmt: skip
@@ -251,6 +252,16 @@ def _check_sizes(*, batch_size: int, num_inference_steps: int, height: int | Non
             raise UsageError(f"{what}: got {size}; allowed: 1 to {limit:,}")
     if batch_size * (height or 1) * (width or 1) > MAX_PIXELS:
         raise UsageError(f"batch size x height x width: allowed: up to {MAX_PIXELS:,} pixels in all")
+
+
+def _check_arguments(pipe: Any, call: Mapping[str, Any]) -> None:
+    """Refuse what the pipeline would take in ``**kwargs`` and ignore."""
+    known = [name for name, p in inspect.signature(pipe.__call__).parameters.items() if p.kind is not p.VAR_KEYWORD]
+    for name in call:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(f"{type(pipe).__name__} takes no {name!r}; {hint}allowed: {', '.join(known)}")
 
 
 def _default_size(pipe: Any) -> tuple[int, int]:

@@ -74,6 +74,8 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     """Times each was entered through ``__call__``."""
     direct: int = 0
     """Times each was entered by ``forward`` itself, where hooks don't see it."""
+    visits: int = 1
+    """Times a walk over children reaches each: more than once where several parents share it."""
 
 
 class OpRow(Record, frozen=True, kw_only=True):

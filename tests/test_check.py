@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as F
-from modules import BLOCK, BLOCK_MACS, Block, Function, block, zeros
+from modules import BLOCK, BLOCK_MACS, Block, Function, block, check_block, zeros
 from torch import nn
 
 import crosscheck
@@ -392,15 +392,10 @@ def test_from_a_thread():
     assert found[0].recommended.macs == BLOCK_MACS
 
 
-def in_spawned(outbox):
-    module, x = block()
-    outbox.put(crosscheck.check(module, x).recommended.macs)
-
-
 def test_under_spawn():
     context = multiprocessing.get_context("spawn")
     outbox = context.Queue()
-    process = context.Process(target=in_spawned, args=(outbox,))
+    process = context.Process(target=check_block, args=(outbox,))
     process.start()
     assert outbox.get(timeout=120) == BLOCK_MACS
     process.join()

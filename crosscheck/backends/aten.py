@@ -72,6 +72,8 @@ class Tracer(TorchDispatchMode):
         for path, module in root.named_modules(remove_duplicate=False):
             self._paths.setdefault(id(module), []).append(path)
             self._modules[id(module)] = module
+        self._visits: Counter[int] = Counter()
+        self._visit(root)
         # Now: a lazy module changes its class at its first forward.
         self._class_names = {key: f"{type(m).__module__}.{type(m).__qualname__}" for key, m in self._modules.items()}
         self._stack = [_Frame(id(root), False)]
@@ -85,6 +87,11 @@ class Tracer(TorchDispatchMode):
         self.unplaced: dict[str, str] = {}
 
     # -- what torch calls ------------------------------------------------------------------------------------------
+
+    def _visit(self, module: torch.nn.Module) -> None:
+        self._visits[id(module)] += 1
+        for child in module.children():
+            self._visit(child)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -250,7 +257,7 @@ class Tracer(TorchDispatchMode):
                 next(module.children(), None) is None,
                 self._calls[key],
                 self._direct[key],
-                len(self._paths[key]),
+                self._visits[key],
             )
             place[key] = alike
             rows.setdefault(alike, []).append(tuple(self._paths[key]))
@@ -302,7 +309,7 @@ class Aten(Backend):
 
 
 def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleRow:
-    class_name, params, training, leaf, calls, direct, _ = alike
+    class_name, params, training, leaf, calls, direct, visits = alike
     return ModuleRow(
         class_name=class_name,
         paths=tuple(paths),
@@ -311,6 +318,7 @@ def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleR
         leaf=leaf,
         calls=calls,
         direct=direct,
+        visits=visits,
     )
 
 

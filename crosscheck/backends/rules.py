@@ -34,7 +34,7 @@ _KINDS: dict[Op, str] = {
     "activation": "silu gelu relu relu6 sigmoid tanh leaky_relu elu celu hardtanh hardswish hardsigmoid softplus mish "
     "glu _prelu_kernel prelu log_sigmoid_forward rrelu_with_noise threshold",
     "elementwise": "add sub rsub mul div exp exp2 expm1 log log2 log1p pow sqrt rsqrt sin cos neg abs reciprocal "
-    "addcmul addcdiv lerp maximum minimum square erf",
+    "addcmul addcdiv lerp maximum minimum square erf mean",
     "resample": "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
     "_upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d "
     "upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa avg_pool2d avg_pool3d _adaptive_avg_pool2d "

@@ -1,6 +1,6 @@
 """thop (Lyken17/pytorch-OpCounter): forward hooks with a rule for each exact module class.
 
-thop/profile.py:90-213 of 0.1.1.post2209072238. It sees modules, not functional calls, so the field adds a patch of
+thop/profile.py:157-247 of 0.1.1.post2209072238. It sees modules, not functional calls, so the field adds a patch of
 scaled_dot_product_attention; both numbers come from one run.
 """
 
@@ -27,7 +27,16 @@ class Thop(Backend):
 
     name = "thop"
     distribution = "thop"
-    leaves_behind = frozenset({"buffer total_ops added", "buffer total_params added"})  # thop/profile.py:205-209
+    leaves_behind = frozenset(
+        {
+            # thop/profile.py:237-243: buffers go only where a rule was, of a shared module's hooks only the last, and
+            # the root's training flag is put on every part.
+            "buffer total_ops added",
+            "buffer total_params added",
+            "forward hook added",
+            "training flag changed",
+        }
+    )
 
     def run(self, case: Case) -> ThopRun:
         import thop

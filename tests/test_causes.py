@@ -1,0 +1,205 @@
+"""Each cause fires where it should, by the integer worked out by hand; its source is where it says."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from modules import Function, zeros
+from torch import nn
+
+import crosscheck
+from crosscheck import causes
+from crosscheck.records import Counted
+
+
+def attention(self, q, k):
+    return F.scaled_dot_product_attention(q, k, k)
+
+
+# two heads, 5 queries, 7 keys of width 4: dense 2 * 5 * 7 * 8; by the query alone 2 * 5 * 5 * 8 and 2 * 5 * 5 softmax
+ATTENTION = (Function(attention), [(1, 2, 5, 4), (1, 2, 7, 4)])
+X = [(2, 6, 8, 8)]  # 768 elements
+ELEMENTS = 2 * 6 * 8 * 8
+
+
+def shared():
+    """One linear layer and its norm under two parents."""
+    layer = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))
+    return nn.ModuleDict({"a": nn.Sequential(layer), "b": nn.Sequential(layer)})
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.parts = shared()
+
+    def forward(self, x):
+        return self.parts["b"](self.parts["a"](x))
+
+
+class OwnLinear(nn.Linear):
+    """An exact copy of its base, which thop takes for another class."""
+
+
+# cause: (backend, module, input shapes, device, what it is worth)
+CASES = {
+    "attention-not-counted": ("thop-plain", *ATTENTION, "meta", -2 * 5 * 7 * 8),
+    "query-only-n-by-n": ("thop-query-only", *ATTENTION, "meta", 2 * 5 * (5 - 7) * 8),
+    "softmax-as-macs": ("thop-query-only", *ATTENTION, "meta", 2 * 5 * 5),
+    "thop-layernorm-4": ("thop", nn.LayerNorm(8), X, "meta", 4 * ELEMENTS),
+    "thop-layernorm-2": ("thop", nn.LayerNorm(8, elementwise_affine=False), X, "meta", 2 * ELEMENTS),
+    "thop-batchnorm": (
+        "thop",
+        nn.Sequential(nn.BatchNorm2d(6), nn.InstanceNorm2d(6)),
+        X,
+        "meta",
+        (4 + 2) * ELEMENTS,
+    ),
+    "thop-upsample": (
+        "thop",
+        nn.Sequential(nn.Upsample(scale_factor=2), nn.Upsample(size=(4, 4), mode="bicubic")),
+        X,
+        "meta",
+        1 * 4 * ELEMENTS + 259 * (ELEMENTS // 4),
+    ),
+    "thop-softmax": ("thop", nn.Softmax(dim=1), X, "meta", 2 * 8 * 8 * (3 * 6 - 1)),
+    "thop-prelu": ("thop", nn.PReLU(), X, "meta", ELEMENTS),
+    "thop-avgpool": ("thop", nn.AvgPool2d(2), X, "meta", ELEMENTS // 4),
+    "thop-adaptive-avgpool": (
+        "thop",
+        nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.AdaptiveAvgPool2d(1)),
+        X,
+        "meta",
+        # (elements that go into one + 1) for each output: 2 x 2 into 4 x 4, then 4 x 4 into 1
+        (4 + 1) * 2 * 6 * 16 + (16 + 1) * 2 * 6,
+    ),
+    # by the output, 17 x 17, and all 6 input channels over 2 groups; truly by the input, 8 x 8
+    "thop-transposed-conv": (
+        "thop",
+        nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2),
+        X,
+        "meta",
+        2 * 4 * 17 * 17 * 3 * 9 - 2 * 6 * 8 * 8 * 2 * 9,
+    ),
+    "thop-no-rule": ("thop", OwnLinear(8, 5), X, "meta", -ELEMENTS * 5),
+    "thop-direct-forward": (
+        "thop",
+        Function(lambda self, x: self.a.forward(x), a=nn.Linear(8, 5)),
+        X,
+        "meta",
+        -ELEMENTS * 5,
+    ),
+    # twice called, twice visited: hooks fire 2 x 2 times and the sum is taken twice, 8 for 2; so 6 too many, and
+    # the norm's 4 an element 8 times instead of twice
+    "thop-shared-module": ("thop", Shared(), X, "meta", 6 * ELEMENTS * 8 + 6 * 4 * ELEMENTS),
+    "fvcore-layernorm-5": (
+        "fvcore",
+        nn.Sequential(nn.LayerNorm(8), nn.LayerNorm(8, elementwise_affine=False)),
+        X,
+        "meta",
+        (5 + 4) * ELEMENTS,
+    ),
+    "fvcore-groupnorm-5": ("fvcore", nn.GroupNorm(2, 6), X, "meta", 5 * ELEMENTS),
+    "fvcore-batchnorm": (
+        "fvcore",
+        nn.Sequential(
+            nn.BatchNorm2d(6).eval(),
+            nn.BatchNorm2d(6, affine=False).eval(),
+            nn.BatchNorm2d(6).train(),
+            nn.BatchNorm2d(6, affine=False, track_running_stats=False).eval(),
+            nn.InstanceNorm2d(6, affine=True).eval(),
+        ),
+        X,
+        "meta",
+        (2 + 1 + 5 + 4 + 5) * ELEMENTS,
+    ),
+    "fvcore-upsample": (
+        "fvcore",
+        Function(lambda self, x: F.interpolate(F.interpolate(x, scale_factor=2), size=(4, 4), mode="bilinear")),
+        X,
+        "meta",
+        1 * 4 * ELEMENTS + 4 * (ELEMENTS // 4),
+    ),
+    "fvcore-adaptive-avgpool": (
+        "fvcore",
+        nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.AdaptiveAvgPool2d(1)),
+        X,
+        "meta",
+        ELEMENTS + 2 * 6 * 16,
+    ),
+    "fvcore-named-padding": ("fvcore", nn.Conv2d(6, 4, 3, padding="same"), X, "meta", -2 * 4 * 64 * 6 * 9),
+    "fvcore-no-handle": (
+        "fvcore",
+        Function(lambda self, a: torch.baddbmm(a, a, a)),
+        [(3, 4, 4)],
+        "meta",
+        -3 * 4 * 4 * 4,
+    ),
+    "flop_counter-cpu-attention": ("flop_counter", *ATTENTION, "cpu", -2 * 5 * 7 * 8),
+    "flop_counter-no-formula": (
+        "flop_counter",
+        Function(lambda self, a: a @ a[0] + torch.outer(a[0], a[1]) @ a[0]),
+        [(4, 4)],
+        "meta",
+        # two matrix-vector products and an outer product; torch multiplies the outer product out elementwise
+        -(2 * 4 * 4 + 4 * 4),
+    ),
+}
+
+
+def test_every_cause_has_a_case_that_fires():
+    assert set(CASES) == set(causes.CAUSES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_cause_fires_by_the_derived_integer(name):
+    backend, module, shapes, device, worth = CASES[name]
+    inputs = [zeros(*shape, device=device) for shape in shapes]
+    training = [m.training for m in module.modules()]
+
+    outcome = crosscheck.check(module.to(device), *inputs, backends=(backend,))[backend]
+
+    assert isinstance(outcome, Counted), outcome
+    assert {t.cause: t.macs for t in outcome.terms}[name] == worth
+    assert outcome.residual == 0
+    assert training == [m.training for m in module.modules()]
+
+
+SOURCE = re.compile(r"((?:thop|fvcore|torch)/[\w/]+\.py):([\d,\-]+)")
+
+
+@pytest.mark.parametrize("name", causes.CAUSES)
+def test_sources_are_where_they_say(name):
+    """Files exist in the installed tool, and the lines hold code, not the end of the file."""
+    source = causes.CAUSES[name].source
+    for file_name, lines in SOURCE.findall(source):
+        package = importlib.util.find_spec(file_name.split("/")[0])
+        text = (Path(package.submodule_search_locations[0]).parent / file_name).read_text().splitlines()
+        for number in map(int, re.findall(r"\d+", lines)):
+            assert text[number - 1].strip(), (file_name, number)
+
+
+def test_the_quoted_lines_hold_the_rules():
+    """The lines that most numbers rest on."""
+    packages = Path(importlib.util.find_spec("thop").submodule_search_locations[0]).parent
+    expected = {
+        ("thop/profile.py", 188): "elif m_type in register_hooks:",
+        ("thop/profile.py", 209): "model.apply(add_hooks)",
+        ("thop/vision/calc_func.py", 45): "return torch.DoubleTensor([2 * input_size])",
+        ("thop/vision/basic_hooks.py", 68): "flops *= 2",
+        ("fvcore/nn/flop_count.py", 38): '"aten::layer_norm": norm_flop_counter(2),',
+        ("fvcore/nn/jit_handles.py", 245): "flop = prod(input_shape) * (5 if has_affine else 4)",
+    }
+    for (file_name, number), code in expected.items():
+        assert (packages / file_name).read_text().splitlines()[number - 1].strip() == code, (file_name, number)
+
+
+def test_versions_bound_a_cause():
+    census = crosscheck.check(ATTENTION[0], *(torch.zeros(s) for s in ATTENTION[1]), backends=()).census
+    worth = {"2.3.1": 0, "2.4.0": -560, "2.14.1": -560, "2.15.0": 0}  # 2 * 5 * 7 * 8
+    for version, macs in worth.items():
+        terms = causes.explain("flop_counter", version, census)
+        assert sum(term.macs for term in terms) == macs, version
