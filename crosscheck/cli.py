@@ -118,6 +118,7 @@ def run(
             _save(ledger, json_folder / f"{report.stem(ledger.model)}.json")
         elif json:
             _save(ledger, json)
+    _index(ledgers, output)
     return _judge(ledgers)
 
 
@@ -133,6 +134,7 @@ def report_(
     _writable(output)
     for ledger in loaded:
         _wrote(report.write(ledger, output))
+    _index(loaded, output)
     return _judge(loaded)
 
 
@@ -184,6 +186,15 @@ def _judge(ledgers: Sequence[Ledger]) -> int:
         return UNEXPLAINED
     _say(f"{', '.join(ledger.model for ledger in ledgers)}: every counter is explained to the last MAC")
     return 0
+
+
+def _index(ledgers: Sequence[Ledger], folder: Path | None) -> None:
+    """Several reports get a page that leads to them."""
+    from crosscheck import report
+    from crosscheck.files import write_atomically
+
+    if folder and len(ledgers) > 1:
+        _wrote([write_atomically(folder / "README.md", report.index(ledgers))])
 
 
 def _save(ledger: Ledger, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 from typing import Any
 
@@ -22,6 +23,9 @@ from transformers import (
     CLIPVisionModel,
     CLIPVisionModelWithProjection,
 )
+
+from crosscheck.backends.aten import Aten
+from crosscheck.measure import case_of
 
 CLASSES = {
     cls.__name__: (cls, config_class)
@@ -65,6 +69,18 @@ def call(module: torch.nn.Module, entry: str, inputs: dict[str, tuple[int, ...]]
         given.setdefault("encoder_hidden_states", None)
     with torch.no_grad():
         method(**given)
+
+
+def traced_macs(drawn: Drawn) -> dict[str, int]:
+    """MACs of one call by op, by crosscheck's own trace on meta."""
+    module = build(drawn.class_name, drawn.config)
+    given = arguments(drawn.inputs)
+    method = getattr(module, drawn.entry)
+    if "encoder_hidden_states" in inspect.signature(method).parameters:
+        given.setdefault("encoder_hidden_states", None)
+    case = dataclasses.replace(case_of(module, (), given, entry=drawn.entry), reads_values=True)
+    with torch.no_grad():
+        return dict(Aten().run(case).by_op)
 
 
 def torch_macs(drawn: Drawn) -> tuple[int, int]:

@@ -29,13 +29,13 @@ from published_configs import (
     sdxl_inputs,
     unet_inputs,
 )
-from real_models import CLASSES, torch_macs
+from real_models import CLASSES, torch_macs, traced_macs
 from strategies import Drawn, autoencoders, safety_checkers, text_encoders, unets, vision_encoders
 
 import crosscheck
 from crosscheck.backends.analytic import FORMS, NoClosedForm, Work, autoencoder_kl, clip, count, unet_2d_condition
 
-drawn_models = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+drawn_models = settings(suppress_health_check=[HealthCheck.too_slow])
 
 PLAIN = {
     "block_out_channels": [32, 64],
@@ -191,10 +191,12 @@ def assert_equal_to_torch(drawn: Drawn) -> None:
 
     assert (work.conv, work.linear + work.attention + work.matmul) == (conv, rest)
     assert work.total == conv + rest
+    traced = traced_macs(drawn)
+    assert {op: getattr(work, op) for op in traced} == traced
 
 
 class TestRandomModels:
-    """Ours from the config alone, torch's from a forward of the real class."""
+    """The closed form from the config alone; the trace, op by op, and torch's counter from the real class."""
 
     @drawn_models
     @given(unets())

@@ -1,11 +1,16 @@
 """Whole pipelines: the published totals, real calls, every counter explained."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
 import crosscheck
-from crosscheck import backends, pipelines, reconcile
+from crosscheck import backends, ledger, pipelines, reconcile, report
 from crosscheck.records import Counted, UncountedError, UsageError
+from crosscheck.report import chart
 
 # SD 2.1-base at 512x512. UNet, conv + linear + attention: trace of four independent reckonings, one of them the CPU
 # kernels' own log. Decoder: 1,257,259,401,216 and post_quant_conv's 4 x 4 x 64 x 64. Text: 23 layers of 1,024.
@@ -214,3 +219,49 @@ def test_products_outside_every_component_are_beside_the_total():
 
     assert run.generation.outside_macs == 3 * (3 * 4 * 5)  # three calls for two steps
     assert run.generation.recommended.macs == 3 * 2 * UNET_MACS + 2 * TEXT_MACS + DECODER_MACS
+
+
+# -- the committed reports ---------------------------------------------------------------------------------------------
+
+REPORTS = Path(__file__).parent.parent / "reports"
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return {name: ledger.load(REPORTS / f"{name}.json") for name in ("sd15", "sd21-base", "sd21", "sdxl-base")}
+
+
+def timeless(value):
+    """JSON values without what differs from run to run: seconds and the environment's versions."""
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if k not in {"seconds", "version", "environment"}}
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def without_census(value):
+    """What a census calls things may differ between versions of torch, the counts may not."""
+    for component in value["components"]:
+        for name in ("census", "other_ops"):
+            component.pop(name)
+        for outcome in component["backends"].values():
+            outcome.pop("uncounted", None)
+    return value
+
+
+@pytest.mark.parametrize("model", ["sd15", "sd21-base", "sd21", "sdxl-base"])
+def test_the_committed_ledgers_are_not_stale(runs, committed, model):
+    fresh, old = (timeless(json.loads(run.to_json())) for run in (runs[model], committed[model]))
+    if runs[model].environment != committed[model].environment:
+        fresh, old = without_census(fresh), without_census(old)
+    assert fresh == old, f"run: crosscheck run {' '.join(committed)} -o reports"
+
+
+@pytest.mark.parametrize("model", ["sd15", "sd21-base", "sd21", "sdxl-base"])
+def test_the_committed_reports_are_made_from_their_ledgers(committed, model):
+    assert (REPORTS / f"{model}.md").read_text() == report.markdown(committed[model], [f"{model}.svg"])
+    drawn = re.compile(r"<text[^>]*>([^<]*)<")
+    assert drawn.findall((REPORTS / f"{model}.svg").read_text()) == drawn.findall(chart.svg(committed[model]))
+
+
+def test_the_committed_index_is_made_from_the_ledgers(committed):
+    assert (REPORTS / "README.md").read_text() == report.index(list(committed.values()))

@@ -1,0 +1,167 @@
+"""Speed and memory, as ratios measured side by side in one run: ``python tests/benchmark.py [--naive] [--rounds N]``.
+
+Absolute times depend on the machine and its neighbours; ratios of processes run in turn do not, much. The limits are
+what the project promises; a broken one is said, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+CATALOGUE = Path(__file__).parent.parent / "crosscheck" / "catalogue"
+
+#: Builds models on meta and runs torch's own counter once over each component: what any counter has to do.
+COUNT_ONCE = """
+import json, sys, torch
+from pathlib import Path
+from torch.utils.flop_counter import FlopCounterMode
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from transformers import CLIPTextConfig, CLIPTextModel
+
+def count(model, latent, width):
+    read = lambda part: json.loads((Path(sys.argv[1]) / model / part / "config.json").read_text())
+    with torch.device("meta"), torch.no_grad():
+        unet = UNet2DConditionModel.from_config(read("unet"))
+        vae = AutoencoderKL.from_config(read("vae"))
+        text = CLIPTextModel(CLIPTextConfig(**read("text_encoder")))
+        sample = torch.zeros(1, 4, latent, latent)
+        for run in (
+            lambda: unet(sample, torch.tensor(1), torch.zeros(1, 77, width)),
+            lambda: vae.decode(sample),
+            lambda: text(torch.zeros(1, 77, dtype=torch.long)),
+        ):
+            with FlopCounterMode(display=False) as counter:
+                run()
+            print(counter.get_total_flops() // 2)
+"""
+FLOOR = COUNT_ONCE + 'count("sd21-base", 64, 1024)\n'
+FURTHER = (
+    COUNT_ONCE
+    + """
+import time
+count("sd21-base", 64, 1024)
+started = time.perf_counter()
+count("sd15", 64, 768)
+print("further", time.perf_counter() - started)
+"""
+)
+RUN = "from crosscheck.cli import main; main()"
+RUN_FURTHER = """
+import time, crosscheck
+crosscheck.check_pipeline("sd21-base")
+started = time.perf_counter()
+crosscheck.check_pipeline("sd15")
+print("further", time.perf_counter() - started)
+"""
+#: What the field does: thop with the attention patch on real float32 weights, computing everything.
+NAIVE = """
+import json, sys, thop, torch
+from pathlib import Path
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from transformers import CLIPTextConfig, CLIPTextModel
+from crosscheck.attention import observing
+
+read = lambda part: json.loads((Path(sys.argv[1]) / "sd21-base" / part / "config.json").read_text())
+unet, vae = UNet2DConditionModel.from_config(read("unet")), AutoencoderKL.from_config(read("vae"))
+vae.forward = vae.decode
+text = CLIPTextModel(CLIPTextConfig(**read("text_encoder")))
+sample = torch.zeros(1, 4, 64, 64)
+for model, inputs in (
+    (unet, (sample, torch.tensor(1), torch.zeros(1, 77, 1024))),
+    (vae, (sample,)),
+    (text, (torch.zeros(1, 77, dtype=torch.long),)),
+):
+    calls = []
+    with observing(calls.append):
+        macs, _ = thop.profile(model, inputs=inputs, verbose=False)
+    print(int(macs) + sum(call.macs for call in calls))
+"""
+
+
+class Cost(NamedTuple):
+    """Of one process with all its children: seconds, and the peak of memory in any one of them."""
+
+    seconds: float
+    gigabytes: float
+    further: float
+
+
+def cost(script: str, *arguments: str) -> Cost:
+    """Run ``script`` in a process of its own."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    printed = process.stdout.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"a process failed with {process.returncode}: {script[:60]!r}")
+    further = [float(line.split()[1]) for line in printed.splitlines() if line.startswith("further")]
+    return Cost(time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e9, further[0] if further else 0.0)
+
+
+def median(costs: list[Cost]) -> Cost:
+    return Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts")
+    parser.add_argument("--naive", action="store_true", help="also against real weights: a minute, 7 GB")
+    options = parser.parse_args()
+    scripts = {
+        "floor": (FLOOR, str(CATALOGUE)),
+        "run": (RUN, "run", "sd21-base", "--json", str(Path(tempfile.mkdtemp()) / "ledger.json")),
+        "further, floor": (FURTHER, str(CATALOGUE)),
+        "further, run": (RUN_FURTHER,),
+        "empty": ("pass",),
+        "import": ("import crosscheck",),
+    }
+    taken: dict[str, list[Cost]] = {name: [] for name in scripts}
+    for _ in range(options.rounds):
+        for name, script in scripts.items():
+            taken[name].append(cost(*script))
+    costs = {name: median(of) for name, of in taken.items()}
+    if options.naive:
+        costs["naive"] = cost(NAIVE, str(CATALOGUE))
+    return report(costs)
+
+
+def report(costs: dict[str, Cost]) -> int:
+    """Print each promise with what was measured; 1 if one is broken."""
+    floor, run = costs["floor"], costs["run"]
+    promises = [
+        ("run sd21-base, eight backends / floor", run.seconds / floor.seconds, 1.5, "x"),
+        ("run sd21-base, peak of any one process", run.gigabytes, 0.6, "GB"),
+        ("a further model / counting it once", costs["further, run"].further / costs["further, floor"].further, 7, "x"),
+        ("import crosscheck - empty", 1000 * (costs["import"].seconds - costs["empty"].seconds), 50, "ms"),
+    ]
+    if "naive" in costs:
+        naive = costs["naive"]
+        promises += [
+            ("run sd21-base / naive thop, seconds", run.seconds / naive.seconds, 1 / 5, "x"),
+            ("run sd21-base / naive thop, memory", run.gigabytes / naive.gigabytes, 1 / 10, "x"),
+        ]
+    for name, of in costs.items():
+        print(
+            f"{name:16} {of.seconds:7.2f} s {of.gigabytes:6.2f} GB"
+            + (f" {of.further:7.2f} s further" if of.further else "")
+        )
+    for name, measured, limit, unit in promises:
+        print(f"{'ok    ' if measured <= limit else 'BROKEN'} {name}: {measured:.2f} {unit}, promised {limit:.2f}")
+    return int(any(measured > limit for _, measured, limit, _ in promises))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
