@@ -127,9 +127,30 @@ def test_forwards_of_every_kind_are_counted(name, device):
     assert check.recommended.macs == macs
 
 
+class OwnForward(nn.Linear):
+    """Calls its base's forward: that is no direct call of a module."""
+
+    def forward(self, x):
+        return super().forward(x)
+
+
+def test_a_forward_that_calls_its_bases_is_entered_once():
+    def forward(self, x):
+        made_in_passing = nn.Linear(32, 48, device=x.device)
+        return self.a(x) + self.b(x) + made_in_passing(x)
+
+    module = Function(forward, a=nn.Linear(32, 48), b=OwnForward(32, 48)).to("meta")
+
+    check = crosscheck.check(module, zeros(10, 32), backends=("thop",))
+
+    assert check.recommended.macs == 3 * LINEAR
+    assert [row.direct for row in check.census.ops if row.macs] == [False] * 3
+    # thop knows nn.Linear alone, and only those that are there before the call
+    assert {t.cause: t.macs for t in check["thop"].terms} == {"thop-no-rule": -2 * LINEAR}
+
+
 def test_products_by_hand_are_matmul_and_layers_are_linear():
-    module = Function(lambda self, x: self.a(x) @ x.T.expand(48, 10)[:, :], a=nn.Linear(32, 48))
-    module.function = lambda self, x: self.a(x) @ self.a(x).T
+    module = Function(lambda self, x: self.a(x) @ self.a(x).T, a=nn.Linear(32, 48))
 
     check = crosscheck.check(module.to("meta"), zeros(10, 32), backends=("aten",))
 

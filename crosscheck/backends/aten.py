@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -166,16 +166,14 @@ class Tracer(TorchDispatchMode):
             self._attention_depth -= 1
 
     @contextmanager
-    def _module(self, module: torch.nn.Module, direct: bool) -> Iterator[None]:
+    def _entered(self, module: torch.nn.Module, direct: bool) -> Iterator[None]:
+        """Operations belong to the innermost module of the tree; one made in passing is no part of it."""
         if threading.get_ident() != self._thread:
-            if id(module) in self._paths:
-                self._unplaced(f"{type(module).__name__} in a thread")
+            self._unplaced(f"{type(module).__name__} in a thread")
             yield
             return
-        key = id(module) if id(module) in self._paths else self._stack[-1].module
-        if id(module) in self._paths:
-            (self._direct if direct else self._calls)[key] += 1
-        self._stack.append(_Frame(key, direct))
+        (self._direct if direct else self._calls)[id(module)] += 1
+        self._stack.append(_Frame(id(module), direct))
         try:
             yield
         finally:
@@ -185,36 +183,29 @@ class Tracer(TorchDispatchMode):
     def _watching_modules(self) -> Iterator[None]:
         """Know the module that is running: through ``__call__``, or by ``forward`` itself, where hooks see nothing."""
         original_call = torch.nn.Module.__call__
-        calling: list[int] = []
         tracer = self
 
         def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            with tracer._module(module, direct=False):
-                calling.append(id(module))
-                try:
-                    return original_call(module, *args, **kwargs)
-                finally:
-                    if calling and calling[-1] == id(module):
-                        calling.pop()
+            with tracer._entered(module, direct=False) if id(module) in tracer._paths else nullcontext():
+                return original_call(module, *args, **kwargs)
 
         def watched(forward: Callable[..., Any]) -> Callable[..., Any]:
             def run(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-                if calling and calling[-1] == id(module):
-                    calling.pop()
-                    return forward(module, *args, **kwargs)
-                with tracer._module(module, direct=True):
+                # The module on top is in its own call: this is that call's forward, or its super's.
+                direct = id(module) in tracer._paths and tracer._stack[-1].module != id(module)
+                with tracer._entered(module, direct=True) if direct else nullcontext():
                     return forward(module, *args, **kwargs)
 
             return run
 
         classes = {type(m) for m in self._modules.values() if not isinstance(m, torch.jit.ScriptModule)}
-        own = {c: c.__dict__.get("forward") for c in classes}
+        forwards = [(cls, cls.__dict__.get("forward"), cls.forward) for cls in classes]
         with ExitStack() as stack:
             stack.callback(setattr, torch.nn.Module, "__call__", original_call)
             torch.nn.Module.__call__ = called
-            for cls, forward in own.items():
-                stack.callback(_restore, cls, forward)
-                cls.forward = watched(cls.forward)
+            for cls, own, forward in forwards:
+                stack.callback(_restore, cls, own)
+                cls.forward = watched(forward)
             yield
 
     @contextmanager
