@@ -121,6 +121,10 @@ def run(
     chosen = models or ["sd21-base"]
     backends.choose(backend)
     json_folder = json if json is not None and len(chosen) > 1 else None
+    if len(chosen) > 1:
+        _distinct(chosen)
+    if json is not None and not json_folder and json.is_dir():
+        raise UsageError(f"--json {json} is a folder; with one model it names a file")
     for folder in (output, json_folder, json.parent if json and not json_folder else None):
         _writable(folder)
     ledgers = []
@@ -223,6 +227,18 @@ def _save(ledger: Ledger, path: Path) -> None:
 def _wrote(paths: Sequence[Path]) -> None:
     for path in paths:
         _say(f"wrote {path}")
+
+
+def _distinct(models: Sequence[str]) -> None:
+    """Refuse models of one file name, and unknown ones before the first is counted."""
+    from crosscheck import pipelines, report
+
+    files: dict[str, str] = {}
+    for model in models:
+        file = report.stem(pipelines.locate(model)[0])
+        if file in files:
+            raise UsageError(f"{files[file]!r} and {model!r} would both be written as {file}; run them apart")
+        files[file] = model
 
 
 def _writable(folder: Path | None) -> None:
