@@ -283,14 +283,20 @@ def _own_scheduler(pipe: Any, name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
+    original = pipe.scheduler
     cls: Any = getattr(diffusers, name, None) if name.isidentifier() else None
-    if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
+    if needed := getattr(cls, "_backends", None):  # what diffusers puts in place of a class that it can't import
+        raise UsageError(f"scheduler {name!r} needs {', '.join(needed)}; install what is missing, or choose another")
+    if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin) and issubclass(cls, diffusers.ConfigMixin)):
         known = [n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UsageError(f"unknown scheduler {name!r}; {hint}allowed: a scheduler class of diffusers")
-    original = pipe.scheduler
-    pipe.scheduler = cls.from_config(original.config)  # type: ignore[attr-defined]  # every scheduler class has it
+    try:
+        pipe.scheduler = cls.from_config(original.config)  # type: ignore[attr-defined]
+    except Exception as error:
+        was = type(original).__name__
+        raise UsageError(f"{name} can't be made from {was}'s config: {_first_line(error)}; choose another") from error
     try:
         yield
     finally:
