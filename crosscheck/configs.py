@@ -129,7 +129,7 @@ def read_json(path: Path) -> dict[str, Any]:
         if size > MAX_BYTES:
             raise ConfigError(f"{path}: {size:,} bytes; allowed: up to {MAX_BYTES:,}")
         content = msgspec.json.decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid JSON: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply") from error
