@@ -208,12 +208,16 @@ def _load(paths: Sequence[Path]) -> list[Ledger]:
 
 def _judge(ledgers: Sequence[Ledger]) -> int:
     from crosscheck import report
+    from crosscheck.records import Counted
 
     problems = [f"{ledger.model}: {problem}" for ledger in ledgers for problem in report.problems(ledger)]
     for problem in problems:
         _say(problem)
     if problems:
         return UNEXPLAINED
+    for ledger in ledgers:
+        if not any(isinstance(outcome, Counted) for part in ledger.components for outcome in part.backends.values()):
+            raise UsageError(f"{ledger.model}: nothing was measured")
     _say(f"{', '.join(ledger.model for ledger in ledgers)}: every counter is explained to the last MAC")
     return 0
 
