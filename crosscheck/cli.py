@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
@@ -122,7 +122,7 @@ def run(
     backends.choose(backend)
     json_folder = json if json is not None and len(chosen) > 1 else None
     if len(chosen) > 1:
-        _distinct(chosen)
+        _distinct((model, pipelines.locate(model)[0]) for model in chosen)
     if json is not None and not json_folder and json.is_dir():
         raise UsageError(f"--json {json} is a folder; with one model it names a file")
     for folder in (output, json_folder, json.parent if json and not json_folder else None):
@@ -162,6 +162,7 @@ def report_(
     from crosscheck import report
 
     loaded = _load(ledgers)
+    _distinct((str(path), ledger.model) for path, ledger in zip(ledgers, loaded, strict=True))
     _writable(output)
     for ledger in loaded:
         _wrote(report.write(ledger, output))
@@ -233,16 +234,16 @@ def _wrote(paths: Sequence[Path]) -> None:
         _say(f"wrote {path}")
 
 
-def _distinct(models: Sequence[str]) -> None:
-    """Refuse models of one file name, and unknown ones before the first is counted."""
-    from crosscheck import pipelines, report
+def _distinct(models: Iterable[tuple[str, str]]) -> None:
+    """Refuse two sources, each with its model's label, that would be written to one file."""
+    from crosscheck import report
 
     files: dict[str, str] = {}
-    for model in models:
-        file = report.stem(pipelines.locate(model)[0])
+    for source, label in models:
+        file = report.stem(label)
         if file in files:
-            raise UsageError(f"{files[file]!r} and {model!r} would both be written as {file}; run them apart")
-        files[file] = model
+            raise UsageError(f"{files[file]!r} and {source!r} would both be written as {file}; do one at a time")
+        files[file] = source
 
 
 def _writable(folder: Path | None) -> None:
