@@ -8,11 +8,14 @@ ledgers, or nothing was measured.
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
 
@@ -28,7 +31,6 @@ app = typer.Typer(
     name="crosscheck",
     help="The same diffusion model under every FLOP counter, each difference explained to the last MAC. "
     "--debug shows the traceback of an error.",
-    no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -36,36 +38,62 @@ app = typer.Typer(
 
 
 def main() -> NoReturn:
-    """Run the command line; every error is one line, unless --debug is given."""
+    """Run the command line; every error is one line, after its traceback if --debug is given."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    interrupts = _interrupts()
     try:
-        status = app(args=arguments, standalone_mode=False)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        _say("interrupted; no file was left half-written")
-        status = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's own flush at exit complains
-        status = 0
-    except (CrosscheckError, typer.TyperException) as error:
-        if debug:
-            raise
-        text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        _say(f"error: {' '.join(text.split())}")
-        status = BAD_INPUT
-    except typer.Abort:
+        status = app(args=arguments, prog_name="crosscheck", standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except Exception as error:
+        status = INTERRUPTED if interrupts else BAD_INPUT
         if debug:
-            raise
-        _say(f"error: {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where")
-        status = BAD_INPUT
-    sys.exit(status or 0)
+            traceback.print_exc()
+        if not interrupts:
+            _say(f"error: {_described(error, arguments)}")
+    if status == INTERRUPTED:
+        _say("interrupted; no file was left half-written")
+    sys.exit(status)
+
+
+def _interrupts() -> list[int]:
+    """Ctrl-C, remembered: a package interrupted while it is imported may answer with an error of its own."""
+    received: list[int] = []
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    return received
+
+
+def _described(error: Exception, arguments: Sequence[str]) -> str:
+    """What was got, what is allowed, what to do."""
+    if isinstance(error, CrosscheckError):
+        return str(error)
+    if isinstance(error, typer.TyperException):
+        got = f"; got: {shlex.join(arguments)}" if isinstance(error, typer.BadParameter) else ""
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "crosscheck"
+        return f"{error.format_message().rstrip('.')}{got}; {command} --help shows what is allowed"
+    return f"{type(error).__name__}: {error}; --debug shows where"
 
 
 def _say(text: str) -> None:
-    print(f"crosscheck: {text}", file=sys.stderr)
+    from crosscheck.report.text import plain
+
+    _print(f"crosscheck: {plain(text, longest=4_000)}", sys.stderr)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """A line that a reader who has gone (``| head -1``) does not turn into an error."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @app.command()
@@ -93,6 +121,10 @@ def run(
     chosen = models or ["sd21-base"]
     backends.choose(backend)
     json_folder = json if json is not None and len(chosen) > 1 else None
+    if len(chosen) > 1:
+        _distinct((model, pipelines.locate(model)[0]) for model in chosen)
+    if json is not None and not json_folder and json.is_dir():
+        raise UsageError(f"--json {json} is a folder; with one model it names a file")
     for folder in (output, json_folder, json.parent if json and not json_folder else None):
         _writable(folder)
     ledgers = []
@@ -110,7 +142,7 @@ def run(
                 progress=progress,
             )
         ledgers.append(ledger)
-        print(report.summary(ledger))
+        _print(report.summary(ledger), sys.stdout)
         if output:
             _wrote(report.write(ledger, output))
             _save(ledger, output / f"{report.stem(ledger.model)}.json")
@@ -131,6 +163,7 @@ def report_(
     from crosscheck import report
 
     loaded = _load(ledgers)
+    _distinct((str(path), ledger.model) for path, ledger in zip(ledgers, loaded, strict=True))
     _writable(output)
     for ledger in loaded:
         _wrote(report.write(ledger, output))
@@ -146,7 +179,7 @@ def compare(
     from crosscheck.report import comparison
 
     compared = comparison.compare(_load(ledgers))
-    print(compared.text)
+    _print(compared.text, sys.stdout)
     return UNEXPLAINED if compared.changed_totals else 0
 
 
@@ -159,7 +192,7 @@ def list_(
 
     if what not in listing.LISTS:
         raise UsageError(f"can't list {what!r}; allowed: {', '.join(listing.LISTS)}")
-    print(listing.LISTS[what]())
+    _print(listing.LISTS[what](), sys.stdout)
     return 0
 
 
@@ -178,12 +211,16 @@ def _load(paths: Sequence[Path]) -> list[Ledger]:
 
 def _judge(ledgers: Sequence[Ledger]) -> int:
     from crosscheck import report
+    from crosscheck.records import Counted
 
     problems = [f"{ledger.model}: {problem}" for ledger in ledgers for problem in report.problems(ledger)]
     for problem in problems:
         _say(problem)
     if problems:
         return UNEXPLAINED
+    for ledger in ledgers:
+        if not any(isinstance(outcome, Counted) for part in ledger.components for outcome in part.backends.values()):
+            raise UsageError(f"{ledger.model}: nothing was measured")
     _say(f"{', '.join(ledger.model for ledger in ledgers)}: every counter is explained to the last MAC")
     return 0
 
@@ -206,6 +243,18 @@ def _save(ledger: Ledger, path: Path) -> None:
 def _wrote(paths: Sequence[Path]) -> None:
     for path in paths:
         _say(f"wrote {path}")
+
+
+def _distinct(models: Iterable[tuple[str, str]]) -> None:
+    """Refuse two sources, each with its model's label, that would be written to one file."""
+    from crosscheck import report
+
+    files: dict[str, str] = {}
+    for source, label in models:
+        file = report.stem(label)
+        if file in files:
+            raise UsageError(f"{files[file]!r} and {source!r} would both be written as {file}; do one at a time")
+        files[file] = source
 
 
 def _writable(folder: Path | None) -> None:

@@ -20,6 +20,8 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 MAX_BYTES = 1_000_000
 #: Layers, blocks and heads of one component. The largest published ones have below 200.
 MAX_LAYERS = 1_024
+#: Tokens that a tokenizer pads every prompt to: real lists, before anything is hollow.
+MAX_LENGTH = 2**17
 #: Any other whole number in a config: widths, vocabularies, positions.
 MAX_NUMBER = 2**27
 MAX_ITEMS = 1_024
@@ -127,7 +129,7 @@ def read_json(path: Path) -> dict[str, Any]:
         if size > MAX_BYTES:
             raise ConfigError(f"{path}: {size:,} bytes; allowed: up to {MAX_BYTES:,}")
         content = msgspec.json.decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid JSON: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply") from error
@@ -151,11 +153,17 @@ def _entries(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from _entries(value, key)
 
 
+def _limit(key: str) -> int:
+    if key == "model_max_length":
+        return MAX_LENGTH
+    return MAX_LAYERS if _COUNTS.search(key) and "dim" not in key else MAX_NUMBER
+
+
 def _check(path: Path, key: str, value: Any) -> None:
     if key in _REFUSED_KEYS and value is not None and value is not False:
         raise ConfigError(f"{path}: {key} is refused: it brings code or formats of its own; remove it")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        limit = MAX_LAYERS if _COUNTS.search(key) and "dim" not in key else MAX_NUMBER
+        limit = _limit(key)
         if not abs(value) <= limit:
             raise ConfigError(f"{path}: {key}: got {value}; allowed: up to {limit:,}")
     if isinstance(value, list | dict) and len(value) > MAX_ITEMS:

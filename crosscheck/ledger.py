@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -11,6 +12,9 @@ from crosscheck.records import FLOPS_PER_MAC, SCHEMA, ConfigError, Counted, Ledg
 
 #: The largest ledger of the catalogue, with its census, is a fifth of this.
 MAX_BYTES = 16_000_000
+
+
+T = TypeVar("T")
 
 
 class _Versioned(msgspec.Struct):
@@ -25,25 +29,32 @@ def dumps(ledger: Ledger) -> str:
 def load(path: Path) -> Ledger:
     """Read a ledger. Raises `ConfigError` for an unknown schema and for a record that contradicts itself."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: {path.stat().st_size:,} bytes; allowed: up to {MAX_BYTES:,}")
-        content = path.read_bytes()
+        with path.open("rb") as file:  # a pipe has no size
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
-    try:
-        schema = msgspec.json.decode(content, type=_Versioned).schema
-        if schema != SCHEMA:
-            raise ConfigError(f"{path}: schema {schema}; allowed: {SCHEMA}; read it with the crosscheck that wrote it")
-        ledger = msgspec.json.decode(content, type=Ledger)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not a ledger: {error}") from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: too long; allowed: up to {MAX_BYTES:,} bytes")
+    schema = _decoded(path, content, _Versioned).schema
+    if schema != SCHEMA:
+        raise ConfigError(f"{path}: schema {schema}; allowed: {SCHEMA}; read it with the crosscheck that wrote it")
+    ledger = _decoded(path, content, Ledger)
     for contradiction in contradictions(ledger):
         raise ConfigError(f"{path}: the record contradicts itself: {contradiction}")
     return ledger
 
 
+def _decoded(path: Path, content: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not a ledger: {error}") from error
+
+
 def contradictions(ledger: Ledger) -> Iterator[str]:
     """Where a ledger's own numbers don't add up."""
+    names = [component.name for component in ledger.components]
+    yield from (f"{name} is there {names.count(name)} times, not once" for name in names if names.count(name) > 1)
     for component in ledger.components:
         where = component.name
         yield from _unequal(where, component.recommended)
@@ -55,6 +66,9 @@ def contradictions(ledger: Ledger) -> Iterator[str]:
                     yield from _differs(f"{where}: {name}: gap", outcome.gap, outcome.macs - component.recommended.macs)
                 if outcome.by_op:
                     yield from _differs(f"{where}: {name}: macs", outcome.macs, sum(outcome.by_op.values()))
+                if name == "aten" and component.census:
+                    ran = sum(row.macs for row in component.census.ops)
+                    yield from _differs(f"{where}: aten: macs", outcome.macs, ran)
     generation = ledger.generation
     yield from _unequal("generation", generation.recommended)
     for part in generation.components:
@@ -62,6 +76,12 @@ def contradictions(ledger: Ledger) -> Iterator[str]:
         if part.macs is not None:
             total = sum(case.calls * (case.macs or 0) for case in part.cases)
             yield from _differs(f"generation: {part.name}: macs", part.macs, total)
+        sizes = {case.batch_size for case in part.cases}
+        size = sizes.pop() if len(sizes) == 1 else None
+        yield from _differs(f"generation: {part.name}: batch_size", part.batch_size, size)
+        if generation.recommended.status == "confirmed":
+            for case in part.cases:
+                yield from _differs(f"generation: {part.name}: analytic", case.analytic, case.aten)
     if generation.recommended.macs is not None:
         total = sum(part.macs or 0 for part in generation.components)
         yield from _differs("generation: recommended", generation.recommended.macs, total)
@@ -73,6 +93,6 @@ def _unequal(where: str, total: Recommended) -> Iterator[str]:
         yield from _differs(f"{where}: recommended macs", total.macs, sum(total.by_op.values()))
 
 
-def _differs(what: str, stated: int | None, derived: int) -> Iterator[str]:
+def _differs(what: str, stated: int | None, derived: int | None) -> Iterator[str]:
     if stated != derived:
         yield f"{what} is {stated}, its parts give {derived}"

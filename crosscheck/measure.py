@@ -47,6 +47,9 @@ CLOSED_FORM = ("analytic",)
 #: Seconds one tool may take on one case. The slowest core backend takes two on SDXL's UNet.
 TIME_LIMIT = 600.0
 
+#: MACs of one forward that a process can hand back: 64 bits.
+_MOST = 2**63 - 1
+
 
 class CaseResult(Record, frozen=True, kw_only=True):
     """What the backends said of one case, and what ran in it."""
@@ -125,7 +128,7 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
             try:
                 with _quiet(), _quick(case):
                     result = run(variants[0], case if isolated or case.module is None else _with_fresh_inputs(case))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 outcomes.update({backend.name: _unsuccessful(backend, error) for backend in variants})
                 continue
             seconds = time.perf_counter() - started
@@ -133,7 +136,7 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
         for backend in variants:
             outcomes[backend.name], seen = measured(backend, result, seconds, isolated=isolated)
             census = seen or census
-            changes[backend.name] = tuple(sorted(left - backend.leaves_behind))
+            changes[backend.name] = tuple(sorted(left - frozenset(backend.leaves_behind)))
     return CaseResult(outcomes=outcomes, census=census, changes=changes)
 
 
@@ -145,7 +148,7 @@ def _runs(names: Sequence[str], outcomes: dict[str, Raw]) -> dict[Any, list[Back
             backend = registry.load(name)
         except NotApplicable as reason:
             outcomes[name] = Skipped(reason=str(reason))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             outcomes[name] = Failed(error=one_line(error))
         else:
             runs.setdefault(type(backend).run, []).append(backend)
@@ -156,22 +159,24 @@ def measured(backend: Backend, result: Any, seconds: float, *, isolated: bool) -
     """What a backend reads from its run, and the census if it is the trace."""
     try:
         said = backend.read(result)
-        if type(said.macs) is not int or said.macs < 0:
+        if type(said.macs) is not int or not 0 <= said.macs <= _MOST:
             raise TypeError(f"returned {said.macs!r} for MACs; allowed: an int from 0")
+        if said.by_op and sum(said.by_op.values()) != said.macs:
+            raise ValueError(f"returned {said.macs:,} MACs, which by op are {sum(said.by_op.values()):,}")
+        number = {
+            "version": registry.version_of(backend),
+            "macs": said.macs,
+            "seconds": round(seconds, 4),
+            "by_op": dict(said.by_op),
+            "uncounted": dict(said.uncounted),
+            "isolated": isolated,
+        }
+        return msgspec.convert(number, Measured), said.census
     except Exception as error:
         return _unsuccessful(backend, error), None
-    number = Measured(
-        version=registry.version_of(backend),
-        macs=said.macs,
-        seconds=round(seconds, 4),
-        by_op=dict(said.by_op),
-        uncounted=dict(said.uncounted),
-        isolated=isolated,
-    )
-    return number, said.census
 
 
-def _unsuccessful(backend: Backend, error: Exception) -> Raw:
+def _unsuccessful(backend: Backend, error: BaseException) -> Raw:
     if isinstance(error, NotApplicable):
         return Skipped(reason=str(error))
     return Failed(error=one_line(error), version=registry.version_of(backend))
@@ -180,6 +185,7 @@ def _unsuccessful(backend: Backend, error: Exception) -> Raw:
 def one_line(error: BaseException) -> str:
     """An error in its own words: the class, unless it is ours, and the first line of its text."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    text = text.encode(errors="replace").decode()
     return text if isinstance(error, CrosscheckError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -65,11 +66,16 @@ def check_pipeline(
     Raises `UsageError` for a size or name that is not allowed, `ConfigError` for a folder that is not.
     """
     names = registry.choose(backends)
-    sizes = {"height": height, "width": width}
-    _check_sizes(batch_size=batch_size, num_inference_steps=num_inference_steps, **sizes)
+    counts = {"batch_size": batch_size, "num_inference_steps": num_inference_steps}
+    _check_sizes(height=height, width=width, **counts)
+    if guidance_scale is not None and not (isinstance(guidance_scale, int | float) and math.isfinite(guidance_scale)):
+        raise UsageError(f"guidance scale: got {guidance_scale!r}; allowed: a finite number")
     label, pipe = _pipeline(model)
     with _own_scheduler(pipe, scheduler):
-        height, width = (size or default for size, default in zip(sizes.values(), _default_size(pipe), strict=True))
+        if height is None or width is None:
+            default_height, default_width = _default_size(pipe)
+            height, width = height or default_height, width or default_width
+            _check_sizes(height=height, width=width, **counts)
         if guidance_scale is None:
             guidance_scale = inspect.signature(pipe.__call__).parameters["guidance_scale"].default
         workload = Workload(
@@ -248,10 +254,11 @@ def _check_sizes(*, batch_size: int, num_inference_steps: int, height: int | Non
         "steps": (num_inference_steps, MAX_STEPS),
     }
     for what, (size, limit) in limits.items():
-        if size is not None and not 1 <= size <= limit:
-            raise UsageError(f"{what}: got {size}; allowed: 1 to {limit:,}")
-    if batch_size * (height or 1) * (width or 1) > MAX_PIXELS:
-        raise UsageError(f"batch size x height x width: allowed: up to {MAX_PIXELS:,} pixels in all")
+        if size is not None and not (type(size) is int and 1 <= size <= limit):
+            raise UsageError(f"{what}: got {size!r}; allowed: a whole number from 1 to {limit:,}")
+    pixels = batch_size * (height or 1) * (width or 1)
+    if pixels > MAX_PIXELS:
+        raise UsageError(f"batch size x height x width: got {pixels:,} pixels; allowed: up to {MAX_PIXELS:,} in all")
 
 
 def _check_arguments(pipe: Any, call: Mapping[str, Any]) -> None:
@@ -272,7 +279,9 @@ def _default_size(pipe: Any) -> tuple[int, int]:
     )
     if sample is None:
         raise UsageError(f"{type(pipe).__name__} has no default size; give height and width")
-    sizes = (sample, sample) if isinstance(sample, int) else tuple(sample)
+    sizes = tuple(sample) if isinstance(sample, list | tuple) else (sample, sample)
+    if len(sizes) != 2 or not all(type(size) is int for size in sizes):
+        raise ConfigError(f"sample_size: got {sample!r}; allowed: one whole number, or two")
     return sizes[0] * pipe.vae_scale_factor, sizes[1] * pipe.vae_scale_factor
 
 
@@ -285,14 +294,20 @@ def _own_scheduler(pipe: Any, name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
+    original = pipe.scheduler
     cls: Any = getattr(diffusers, name, None) if name.isidentifier() else None
-    if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
+    if needed := getattr(cls, "_backends", None):  # what diffusers puts in place of a class that it can't import
+        raise UsageError(f"scheduler {name!r} needs {', '.join(needed)}; install what is missing, or choose another")
+    if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin) and issubclass(cls, diffusers.ConfigMixin)):
         known = [n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UsageError(f"unknown scheduler {name!r}; {hint}allowed: a scheduler class of diffusers")
-    original = pipe.scheduler
-    pipe.scheduler = cls.from_config(original.config)  # type: ignore[attr-defined]  # every scheduler class has it
+    try:
+        pipe.scheduler = cls.from_config(original.config)  # type: ignore[attr-defined]
+    except Exception as error:
+        was = type(original).__name__
+        raise UsageError(f"{name} can't be made from {was}'s config: {_first_line(error)}; choose another") from error
     try:
         yield
     finally:

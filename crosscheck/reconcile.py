@@ -11,6 +11,7 @@ from crosscheck.records import (
     OPS,
     Census,
     Component,
+    ConfigError,
     Counted,
     Failed,
     Generation,
@@ -177,7 +178,10 @@ def again(ledger: Ledger) -> tuple[Ledger, tuple[str, ...]]:
 
     components, changed = [], []
     for old in ledger.components:
-        recommended, outcomes = reconcile(old.backends, old.census)
+        try:
+            recommended, outcomes = reconcile(old.backends, old.census)
+        except (ArithmeticError, LookupError, ValueError) as error:  # of strangers
+            raise ConfigError(f"{old.name}: the ledger can't be reconciled again: {error}") from error
         changed += [f"{old.name}: {name}" for name, outcome in outcomes.items() if outcome != old.backends[name]]
         if recommended != old.recommended:
             changed.append(f"{old.name}: recommended")

@@ -81,13 +81,13 @@ def test_what_a_backend_prints_reaches_nobody(with_broken, capfd):
 
 
 def test_a_missing_tool_is_skipped_with_the_way_to_get_it(monkeypatch):
-    table = {**backends.table(), "absent": "no_such_package_of_ours:Backend"}
+    table = {**backends.table(), "absent": "no_such_tool:Backend"}
     monkeypatch.setattr(backends, "table", lambda: table)
     module, x = block()
 
     check = crosscheck.check(module, x, backends=("absent",))
 
-    assert check["absent"].reason == "No module named 'no_such_package_of_ours'; install it with: pip install absent"
+    assert check["absent"].reason == "No module named 'no_such_tool'; install it with: pip install no_such_tool"
 
 
 def test_on_meta_each_backend_runs_isolated_and_on_real_tensors_not():

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from crosscheck.backends.interface import Backend, NotApplicable
 from crosscheck.records import UsageError
@@ -59,9 +59,13 @@ def load(name: str) -> Backend:
     try:
         backend = getattr(importlib.import_module(module), attribute)()
     except ImportError as error:
-        raise NotApplicable(f"{error}; install it with: pip install {name}") from error
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        hint = f"; install it with: pip install {missing.partition('.')[0]}" if missing else ""
+        raise NotApplicable(f"{error}{hint}") from error
     if not isinstance(backend, Backend):
         raise TypeError(f"{table()[name]} is not a crosscheck.backends.interface.Backend")
+    if getattr(backend, "name", None) != name or not hasattr(backend, "distribution"):
+        raise TypeError(f"{table()[name]} needs name = {name!r}, as it is registered, and a distribution")
     return backend
 
 
@@ -72,6 +76,10 @@ def version_of(backend: Backend) -> str:
     if not backend.distribution:
         return __version__
     try:
-        return str(Version(version(backend.distribution)))
+        installed = version(backend.distribution)
     except PackageNotFoundError:
         return "unknown"
+    try:
+        return str(Version(installed))
+    except InvalidVersion:
+        return installed
