@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -51,6 +51,34 @@ class Calls:
     def macs(self) -> int:
         """MACs of one call, by the trace."""
         return sum(self.by_op.values())
+
+
+@contextmanager
+def emptied(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
+    """The modules themselves with every tensor they hold swapped for one on meta, and their own again afterwards.
+
+    No copy: what a pipeline does to a component during its call happens to the component that is counted.
+    """
+    swapped: list[tuple[dict[str, Any], str, Any]] = []
+    empty: dict[int, torch.Tensor] = {}
+    try:
+        for module in {id(m): m for root in modules for m in root.modules()}.values():
+            for store in (module._parameters, module._buffers, vars(module)):
+                for name, held in store.items():
+                    if isinstance(held, torch.Tensor) and not held.is_meta:
+                        swapped.append((store, name, held))
+                        if id(held) not in empty:
+                            empty[id(held)] = _empty(held)
+                        store[name] = empty[id(held)]
+        yield
+    finally:
+        for store, name, held in swapped:
+            store[name] = held
+
+
+def _empty(tensor: torch.Tensor) -> torch.Tensor:
+    hollow = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    return torch.nn.Parameter(hollow, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else hollow
 
 
 class _Outside(TorchDispatchMode):

@@ -100,6 +100,16 @@ def _tools(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
+def notes(case: Case) -> list[str]:
+    """What a reader must know of how ``case`` was counted."""
+    said = []
+    if case.reads_values:
+        said.append("its forward reads floating values; on meta they were answered with zeros")
+    if case.device == "meta" and not _can_fork():
+        said.append("this platform has no fork: the backends ran in one process, not isolated")
+    return said
+
+
 def _closed_form(case: Case, names: Sequence[str]) -> Iterator[CaseResult]:
     """The closed form needs no process of its own, and gets no module: config and shapes are all it may know."""
     if set(CLOSED_FORM) <= set(names):
@@ -401,7 +411,7 @@ def check(
     if not isinstance(trace, Measured):
         reason = trace.error if isinstance(trace, Failed) else trace.reason
         raise UncountedError(f"{type(module).__name__}: {reason}")
-    return reconcile.component(case, result, params(module))
+    return reconcile.component(case, result, params(module), notes(case))
 
 
 def case_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
 import json
@@ -71,7 +72,9 @@ def check_pipeline(
     if guidance_scale is not None and not (isinstance(guidance_scale, int | float) and math.isfinite(guidance_scale)):
         raise UsageError(f"guidance scale: got {guidance_scale!r}; allowed: a finite number")
     label, pipe = _pipeline(model)
-    with _own_scheduler(pipe, scheduler):
+    with _undisturbed(pipe):
+        if scheduler is not None:
+            pipe.scheduler = _scheduler(scheduler, pipe.scheduler)
         if height is None or width is None:
             default_height, default_width = _default_size(pipe)
             height, width = height or default_height, width or default_width
@@ -87,19 +90,24 @@ def check_pipeline(
             scheduler=type(pipe.scheduler).__name__,
         )
         _check_arguments(pipe, call)
-        given = {"prompt": [PROMPT] * batch_size if batch_size > 1 else PROMPT, **call}
-        hollow = _run(pipe, {**given, "height": height, "width": width, "guidance_scale": guidance_scale,
-                             "num_inference_steps": num_inference_steps})  # fmt: skip
-        components = _components(pipe, hollow, names, time_limit, progress)
-        return Ledger(
-            schema=SCHEMA,
-            model=label,
-            pipeline=type(pipe).__name__,
-            workload=workload,
-            environment=environment(),
-            components=components,
-            generation=_generation(hollow, components),
-        )
+        asked = {
+            "prompt": [PROMPT] * batch_size if batch_size > 1 else PROMPT,
+            "height": height,
+            "width": width,
+            "guidance_scale": guidance_scale,
+            "num_inference_steps": num_inference_steps,
+        }
+        hollow = _run(pipe, {**asked, **call})
+        components = _components(hollow, names, time_limit, progress)
+    return Ledger(
+        schema=SCHEMA,
+        model=label,
+        pipeline=type(pipe).__name__,
+        workload=workload,
+        environment=environment(),
+        components=components,
+        generation=_generation(hollow, components),
+    )
 
 
 # -- from a name to a pipeline -----------------------------------------------------------------------------------------
@@ -286,15 +294,27 @@ def _default_size(pipe: Any) -> tuple[int, int]:
 
 
 @contextmanager
-def _own_scheduler(pipe: Any, name: str | None) -> Iterator[None]:
-    """The scheduler called ``name`` in place of the pipeline's, and its own again afterwards."""
+def _undisturbed(pipe: Any) -> Iterator[None]:
+    """Components without their tensors, a scheduler of its own, and everything as it was afterwards."""
+    import torch
+
+    from crosscheck.hollow import emptied
+
+    attributes = dict(vars(pipe))
+    with torch.random.fork_rng(devices=[]), emptied(_modules(pipe).values()):
+        try:
+            pipe.scheduler = copy.deepcopy(pipe.scheduler)
+            yield
+        finally:
+            vars(pipe).clear()
+            vars(pipe).update(attributes)
+
+
+def _scheduler(name: str, original: Any) -> Any:
+    """The scheduler called ``name``, made from the pipeline's own scheduler's config."""
     import diffusers
     from diffusers import SchedulerMixin
 
-    if name is None:
-        yield
-        return
-    original = pipe.scheduler
     cls: Any = getattr(diffusers, name, None) if name.isidentifier() else None
     if needed := getattr(cls, "_backends", None):  # what diffusers puts in place of a class that it can't import
         raise UsageError(f"scheduler {name!r} needs {', '.join(needed)}; install what is missing, or choose another")
@@ -304,14 +324,10 @@ def _own_scheduler(pipe: Any, name: str | None) -> Iterator[None]:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UsageError(f"unknown scheduler {name!r}; {hint}allowed: a scheduler class of diffusers")
     try:
-        pipe.scheduler = cls.from_config(original.config)  # type: ignore[attr-defined]
+        return cls.from_config(original.config)  # type: ignore[attr-defined]
     except Exception as error:
         was = type(original).__name__
         raise UsageError(f"{name} can't be made from {was}'s config: {_first_line(error)}; choose another") from error
-    try:
-        yield
-    finally:
-        pipe.scheduler = original
 
 
 # -- what it runs ------------------------------------------------------------------------------------------------------
@@ -319,12 +335,9 @@ def _own_scheduler(pipe: Any, name: str | None) -> Iterator[None]:
 
 def _run(pipe: Any, call: Mapping[str, Any]) -> Hollow:
     """One whole call of the pipeline, hollow."""
-    import torch
-
     from crosscheck.hollow import Hollow
 
-    modules = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
-    hollow = Hollow(modules)
+    hollow = Hollow(_modules(pipe))
     pipe.set_progress_bar_config(disable=True)
     try:
         with hollow.answering():
@@ -338,13 +351,17 @@ def _run(pipe: Any, call: Mapping[str, Any]) -> Hollow:
     return hollow
 
 
-def _components(
-    pipe: Any, hollow: Hollow, names: Sequence[str], time_limit: float, progress: Progress
-) -> tuple[Component, ...]:
+def _modules(pipe: Any) -> dict[str, Any]:
+    import torch
+
+    return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+
+
+def _components(hollow: Hollow, names: Sequence[str], time_limit: float, progress: Progress) -> tuple[Component, ...]:
     import torch
 
     from crosscheck import hollow as running
-    from crosscheck.measure import params
+    from crosscheck.measure import notes, params
 
     chosen = {name: running.most_expensive(calls) for name, calls in hollow.cases().items()}
     cases = [running.single(calls) for calls in chosen.values()]
@@ -352,15 +369,9 @@ def _components(
     with torch.no_grad():  # as pipelines run
         results = measure(cases, names, known=known, time_limit=time_limit, progress=progress)
     return tuple(
-        reconcile.component(case, result, params(case.module), _notes(case))
+        reconcile.component(case, result, params(case.module), notes(case))
         for case, result in zip(cases, results, strict=True)
     )
-
-
-def _notes(case: Any) -> list[str]:
-    if case.reads_values:
-        return ["its forward reads floating values; on meta they were answered with zeros"]
-    return []
 
 
 def _generation(hollow: Hollow, components: Sequence[Component]) -> Generation:

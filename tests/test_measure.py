@@ -95,3 +95,17 @@ def test_on_meta_each_backend_runs_isolated_and_on_real_tensors_not():
         module, x = block(device)
         check = crosscheck.check(module, x, backends=("thop",))
         assert check["thop"].isolated is isolated
+
+
+def test_where_there_is_no_fork_the_backends_run_here_and_it_is_said(monkeypatch):
+    monkeypatch.setattr("crosscheck.measure._can_fork", lambda: False)
+    module, x = block()
+
+    check = crosscheck.check(module, x)
+
+    assert {name: o.residual for name, o in check.backends.items() if name != "analytic"} == dict.fromkeys(
+        list(check.backends)[1:], 0
+    )
+    assert not any(o.isolated for o in check.backends.values() if isinstance(o, Counted))
+    assert check.notes == ("this platform has no fork: the backends ran in one process, not isolated",)
+    assert not [name for name, _ in module.named_buffers()]

@@ -159,32 +159,127 @@ def test_an_odd_latent_is_confirmed():
     assert run.generation.recommended.status == "confirmed"
 
 
-def test_a_users_pipe_is_left_as_it_was():
-    _, pipe = pipelines._pipeline("sd21-base")
-    scheduler, device = pipe.scheduler, type(pipe).device
-    before = {name: sorted(vars(part)) for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+TINY = {
+    "unet": {
+        "block_out_channels": [32, 64],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+        "layers_per_block": 1,
+        "cross_attention_dim": 32,
+        "attention_head_dim": 8,
+        "sample_size": 8,
+    },
+    "vae": {
+        "block_out_channels": [32, 64],
+        "down_block_types": ["DownEncoderBlock2D"] * 2,
+        "up_block_types": ["UpDecoderBlock2D"] * 2,
+        "latent_channels": 4,
+    },
+    "text_encoder": {
+        "hidden_size": 32,
+        "intermediate_size": 37,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 1000,
+    },
+}
 
-    _, run = calls(pipe, scheduler="HeunDiscreteScheduler", num_inference_steps=3)
 
-    assert run.model == "StableDiffusionPipeline"
-    assert run.workload.scheduler == "HeunDiscreteScheduler"
-    assert pipe.scheduler is scheduler
-    assert type(pipe).device is device
-    assert before == {name: sorted(vars(getattr(pipe, name))) for name in before}
-    assert "decode" not in vars(pipe.vae)
-    assert torch.nn.Module.__call__.__qualname__ == "Module._wrapped_call_impl"
+def tiny_pipe():
+    """A user's own pipeline: real random weights on the CPU."""
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    _, shipped = pipelines._pipeline("sd21-base")
+    torch.manual_seed(0)
+    return StableDiffusionPipeline(
+        unet=UNet2DConditionModel(**TINY["unet"]),
+        vae=AutoencoderKL(**TINY["vae"]),
+        text_encoder=CLIPTextModel(CLIPTextConfig(**TINY["text_encoder"])),
+        tokenizer=shipped.tokenizer,
+        scheduler=shipped.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def snapshot(pipe):
+    parts = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    return {
+        "attributes": dict(vars(pipe)),
+        "scheduler": dict(vars(pipe.scheduler)),
+        "config": dict(pipe.config),
+        "tensors": {
+            (n, k): (id(t), t.device, t._version)
+            for n, p in parts.items()
+            for k, t in p.state_dict(keep_vars=True).items()
+        },
+        "modules": {(n, k): sorted(vars(m)) for n, p in parts.items() for k, m in p.named_modules()},
+        "rng": torch.get_rng_state().tolist(),
+        "device": type(pipe).device,
+        "call": torch.nn.Module.__call__,
+    }
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_users_pipe_with_real_weights_is_counted_hollow_and_left_as_it_was(fails):
+    pipe = tiny_pipe()
+    before = snapshot(pipe)
+    call = {"scheduler": "HeunDiscreteScheduler", "num_inference_steps": 3}
+
+    if fails:
+        with pytest.raises(UsageError):
+            calls(pipe, height=13, **call)
+    else:
+        found, run = calls(pipe, **call)
+        assert found == {"text_encoder": (2, 1), "unet": (5, 2), "vae_decoder": (1, 1)}  # 2 x 3 - 1
+        assert run.model == "StableDiffusionPipeline"
+        assert run.workload.scheduler == "HeunDiscreteScheduler"
+        assert run.generation.recommended.status == "confirmed"
+
+    assert snapshot(pipe) == before
+
+
+def test_a_users_pipe_is_counted_as_it_really_runs():
+    """Torch's own counter over a real call on the CPU, attention as products, against the hollow one."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    pipe = tiny_pipe()
+    pipe.set_progress_bar_config(disable=True)
+    _, run = calls(pipe, num_inference_steps=2)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        pipe("a photograph", num_inference_steps=2, guidance_scale=7.5, height=16, width=16)
+
+    assert run.workload.height == 16
+    assert run.generation.recommended.macs == counter.get_total_flops() // 2
+
+
+def test_a_changed_module_is_not_what_its_config_says():
+    """With closed form and trace unequal nothing is recommended."""
+    pipe = tiny_pipe()
+    pipe.unet.conv_out = torch.nn.Sequential(pipe.unet.conv_out, torch.nn.Conv2d(4, 4, 1))
+
+    _, run = calls(pipe, num_inference_steps=1)
+
+    # the added convolution: 4 x 4 channels on 8 x 8
+    assert run.component("unet").recommended.status == "unequal"
+    assert run.component("unet").recommended.macs is None
+    assert run.component("unet")["aten"].residual == 4 * 4 * 8 * 8
+    assert run.generation.recommended.macs is None
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         ({"height": 515}, "StableDiffusionPipeline rejects this call: .*divisible by 8"),
-        ({"height": 0}, "height: got 0; allowed: 1 to 8,192"),
+        ({"height": 0}, "height: got 0; allowed: a whole number from 1 to 8,192"),
         ({"width": -8}, "width: got -8"),
         ({"height": 10**9}, "height: got 1000000000"),
         ({"num_inference_steps": 0}, "steps: got 0"),
         ({"batch_size": 0}, "batch size: got 0"),
-        ({"batch_size": 1_024, "height": 4_096, "width": 4_096}, "pixels in all"),
+        ({"batch_size": 1_024, "height": 4_096, "width": 4_096}, "got 17,179,869,184 pixels; allowed: up to"),
         (
             {"scheduler": "HeunDiscreteSchedule"},
             "unknown scheduler 'HeunDiscreteSchedule'; did you mean 'HeunDiscreteS",
@@ -206,15 +301,16 @@ def test_a_component_that_can_not_run_hollow_is_named():
         crosscheck.check_pipeline(pipe, backends=())
 
 
-def test_products_outside_every_component_are_beside_the_total():
+def test_products_outside_every_component_are_beside_the_total(monkeypatch):
     _, pipe = pipelines._pipeline("sd21-base")
-    original = pipe.scheduler.step
+    scheduler = type(pipe.scheduler)
+    original = scheduler.step
 
     def step(*args, **kwargs):
         torch.ones(3, 4) @ torch.ones(4, 5)
         return original(*args, **kwargs)
 
-    pipe.scheduler.step = step
+    monkeypatch.setattr(scheduler, "step", step)
     _, run = calls(pipe, num_inference_steps=2)
 
     assert run.generation.outside_macs == 3 * (3 * 4 * 5)  # three calls for two steps
