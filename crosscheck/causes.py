@@ -98,6 +98,10 @@ def _elements(row: OpRow) -> int:
     return row.count * prod(row.shapes[0])
 
 
+def _complex(row: OpRow) -> bool:
+    return row.dtype.startswith("complex")
+
+
 def _attention(census: Census) -> int:
     return sum(row.macs for row in census.ops if row.op == "attention")
 
@@ -312,6 +316,20 @@ def _thop_shared(census: Census) -> int:
     return _summed(census, charged)
 
 
+@_cause(
+    "thop-complex-as-real",
+    _THOP,
+    "A product of complex numbers counts as one multiply-add; it is four.",
+    "thop/vision/calc_func.py:90-91 (shapes alone)",
+)
+def _thop_complex(census: Census) -> int:
+    def share(row: OpRow, module: ModuleRow) -> int:
+        seen = row.macs and not row.direct and _thop_rule(row, module)
+        return -3 * row.macs // 4 if seen and _complex(row) else 0
+
+    return _summed(census, share)
+
+
 # -- fvcore: handles over a jit trace ----------------------------------------------------------------------------------
 
 
@@ -416,6 +434,16 @@ def _fvcore_no_handle(census: Census) -> int:
     return -sum(row.macs for row in _products(census) if row.op != "attention" and not _fvcore_sees(row))
 
 
+@_cause(
+    "fvcore-complex-as-real",
+    _FVCORE,
+    "A product of complex numbers counts as one multiply-add; it is four.",
+    "fvcore/nn/jit_handles.py:71-86 (shapes alone)",
+)
+def _fvcore_complex(census: Census) -> int:
+    return -sum(3 * row.macs // 4 for row in _products(census) if _complex(row) and _fvcore_sees(row))
+
+
 # -- torch's own counter -----------------------------------------------------------------------------------------------
 
 
@@ -442,3 +470,13 @@ _UNREGISTERED = frozenset("mv addmv dot vdot addr _trilinear mul mkldnn_rnn_laye
 )
 def _flop_counter_no_formula(census: Census) -> int:
     return -sum(row.macs for row in _products(census) if row.aten in _UNREGISTERED)
+
+
+@_cause(
+    "flop_counter-complex-as-real",
+    _FLOP_COUNTER,
+    "A product of complex numbers counts as one multiply-add; it is four.",
+    "torch/utils/flop_counter.py:729-751 (formulas of shapes alone)",
+)
+def _flop_counter_complex(census: Census) -> int:
+    return -sum(3 * row.macs // 4 for row in _products(census) if _complex(row) and row.aten not in _UNREGISTERED)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from modules import Function, zeros
+from modules import Function
 from torch import nn
 
 import crosscheck
@@ -38,6 +38,9 @@ class Shared(nn.Module):
 
     def forward(self, x):
         return self.parts["b"](self.parts["a"](x))
+
+
+COMPLEX = nn.Linear(8, 5, dtype=torch.complex64)
 
 
 class OwnLinear(nn.Linear):
@@ -138,6 +141,10 @@ CASES = {
         "meta",
         -3 * 4 * 4 * 4,
     ),
+    # four real products a complex one, three of them missed
+    "thop-complex-as-real": ("thop", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    "fvcore-complex-as-real": ("fvcore", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    "flop_counter-complex-as-real": ("flop_counter", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
     "flop_counter-cpu-attention": ("flop_counter", *ATTENTION, "cpu", -2 * 5 * 7 * 8),
     "flop_counter-no-formula": (
         "flop_counter",
@@ -157,7 +164,8 @@ def test_every_cause_has_a_case_that_fires():
 @pytest.mark.parametrize("name", CASES)
 def test_a_cause_fires_by_the_derived_integer(name):
     backend, module, shapes, device, worth = CASES[name]
-    inputs = [zeros(*shape, device=device) for shape in shapes]
+    dtype, device = (torch.complex64, "cpu") if device == "complex" else (torch.float32, device)
+    inputs = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
     training = [m.training for m in module.modules()]
 
     outcome = crosscheck.check(module.to(device), *inputs, backends=(backend,))[backend]
