@@ -146,6 +146,21 @@ def test_a_ledger_is_reconciled_again_and_what_changed_is_named(place):
     assert Path("old/tiny.md").read_bytes() == Path("new/tiny.md").read_bytes()
 
 
+def test_several_reports_get_an_index_that_replaces_nothing_of_the_users(place):
+    for name in ("one", "two"):
+        Path(f"{name}.json").write_text(replace(tiny.ledger(), model=name).to_json())
+    Path("mine").mkdir()
+    Path("mine/README.md").write_text("# Mine\n")
+
+    fresh, again, mine = (cli("report", "one.json", "two.json", "-o", folder) for folder in ("new", "new", "mine"))
+
+    assert [done.returncode for done in (fresh, again, mine)] == [0, 0, 0]
+    assert "[one](one.md)" in Path("new/README.md").read_text()
+    assert fresh.stderr == again.stderr
+    assert "crosscheck: kept mine/README.md: it is not an index of reports" in mine.stderr.splitlines()
+    assert Path("mine/README.md").read_text() == "# Mine\n"
+
+
 # -- compare -----------------------------------------------------------------------------------------------------------
 
 
