@@ -226,12 +226,17 @@ def _judge(ledgers: Sequence[Ledger]) -> int:
 
 
 def _index(ledgers: Sequence[Ledger], folder: Path | None) -> None:
-    """Several reports get a page that leads to them."""
+    """Several reports get a page that leads to them, unless a README of the user's lies there."""
     from crosscheck import report
     from crosscheck.files import write_atomically
 
-    if folder and len(ledgers) > 1:
-        _wrote([write_atomically(folder / "README.md", report.index(ledgers))])
+    if not folder or len(ledgers) < 2:
+        return
+    page, text = folder / "README.md", report.index(ledgers)
+    if page.exists() and not page.read_bytes().startswith(text.splitlines()[0].encode()):
+        _say(f"kept {page}: it is not an index of reports")
+    else:
+        _wrote([write_atomically(page, text)])
 
 
 def _save(ledger: Ledger, path: Path) -> None:

@@ -1,0 +1,209 @@
+"""Backends of third parties: installed beside crosscheck, they are found, run and held against the reference."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import plugins
+import pytest
+import tiny
+from command import cli
+from modules import BLOCK, BLOCK_MACS, block
+
+import crosscheck
+from crosscheck import backends
+from crosscheck.records import Failed, Skipped
+
+#: Torch's own counter under another name: a tool of somebody else's, counting exactly where torch does.
+SAMPLE = """
+from torch.utils.flop_counter import FlopCounterMode
+
+from crosscheck.backends.entry import call
+from crosscheck.backends.interface import Backend, Count
+
+
+class Sample(Backend):
+    name = "sample"
+    distribution = "sample-counter"
+
+    def run(self, case):
+        with FlopCounterMode(display=False) as counter:
+            call(case)
+        return counter.get_total_flops()
+
+    def read(self, result):
+        assert result % 2 == 0
+        return Count(macs=result // 2)
+"""
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Install a package with backends and make it importable here."""
+
+    def install(entries, modules, **options):
+        site = plugins.install(tmp_path / "package", entries, modules, **options)
+        monkeypatch.syspath_prepend(site)
+        importlib.invalidate_caches()
+        return site
+
+    yield install
+    for name in [name for name in sys.modules if name.startswith("sample_")]:
+        del sys.modules[name]
+
+
+def counter(returns: str, *, name: str = "sample", distribution: str = "sample-counter") -> str:
+    """A module with a backend whose number is the expression ``returns``."""
+    return f"""
+from crosscheck.backends.interface import Backend, Count
+
+
+class Sample(Backend):
+    name = {name!r}
+    distribution = {distribution!r}
+
+    def run(self, case):
+        return {returns}
+
+    def read(self, result):
+        return result
+"""
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize("asked", ["sample", "all"])
+def test_an_installed_package_adds_a_backend(installed, device, asked):
+    installed({"sample": "sample_module:Sample"}, {"sample_module": SAMPLE})
+    module, x = block(device)
+
+    check = crosscheck.check(module, x, backends=(asked,))
+
+    assert check["sample"].version == "1.2.3"
+    # torch's counter doesn't see attention on the CPU, and no cause excuses a tool it doesn't know
+    unseen = BLOCK["attention"] if device == "cpu" else 0
+    assert (check["sample"].macs, check["sample"].residual) == (BLOCK_MACS - unseen, -unseen)
+    assert set(check.backends) == ({*backends.CORE, "sample"} if asked == "all" else {*backends.REFERENCES, "sample"})
+
+
+def test_on_the_command_line(tmp_path):
+    site = plugins.install(tmp_path / "package", {"sample": "sample_module:Sample"}, {"sample_module": SAMPLE})
+    tiny.folder(tmp_path / "tiny")
+
+    listed = cli("list", "backends", paths=[site])
+    run = cli("run", tmp_path / "tiny", "-b", "sample", "--json", tmp_path / "x.json", paths=[site])
+
+    (row,) = (line.split() for line in listed.stdout.splitlines() if line.startswith("sample "))
+    assert row == ["sample", "entry", "point", "sample_module:Sample"]
+    assert run.returncode == 0, run.stderr
+    for part in json.loads((tmp_path / "x.json").read_text())["components"]:
+        outcome = part["backends"]["sample"]
+        assert (outcome["status"], outcome["version"], outcome["residual"]) == ("counted", "1.2.3", 0)
+        assert outcome["macs"] == part["recommended"]["macs"]
+
+
+def test_a_wrong_number_of_a_third_partys_is_exit_status_1(tmp_path):
+    wrong = counter("Count(macs=5)")
+    site = plugins.install(tmp_path / "package", {"sample": "sample_module:Sample"}, {"sample_module": wrong})
+    tiny.folder(tmp_path / "tiny")
+
+    run = cli("run", tmp_path / "tiny", "-b", "sample", paths=[site])
+
+    residual = 5 - tiny.LINEAR - tiny.ATTENTION
+    assert run.returncode == 1
+    assert f"crosscheck: tiny: sample leaves a residual of {residual:,} MACs in text_encoder" in run.stderr.splitlines()
+
+
+def test_none_is_registered_without_the_package():
+    assert "sample" not in backends.table()
+    with pytest.raises(crosscheck.CrosscheckError, match="unknown backend 'sample'"):
+        crosscheck.check(*block(), backends=("sample",))
+
+
+def test_listing_and_choosing_import_no_backend(installed):
+    installed({"sample": "sample_module:Sample"}, {"sample_module": "raise SystemExit('imported')"})
+
+    assert backends.table()["sample"] == "sample_module:Sample"
+    assert backends.choose(("sample",)) == ("analytic", "aten", "sample")
+
+
+def test_a_core_name_stays_ours(installed):
+    wrong = counter("Count(macs=1)", name="thop")
+    installed({"thop": "sample_module:Sample"}, {"sample_module": wrong})
+
+    check = crosscheck.check(*block(), backends=("thop",))
+
+    assert backends.table() == backends.CORE
+    assert check["thop"].macs == BLOCK_MACS
+
+
+BROKEN = {
+    "its tool is missing": (
+        "import no_such_tool.deep",
+        Skipped(reason="No module named 'no_such_tool'; install it with: pip install no_such_tool"),
+    ),
+    "its tool lacks a name": ("from json.tool import no_such_name", "Skipped: cannot import name 'no_such_name'"),
+    "it can't be parsed": ("def", "SyntaxError: invalid syntax (sample_module.py, line 1)"),
+    "it raises when imported": ("1 / 0", "ZeroDivisionError: division by zero"),
+    "it exits when imported": ("import sys; sys.exit('no licence')", "SystemExit: no licence"),
+    "it has no such class": ("", "AttributeError: module 'sample_module' has no attribute 'Sample'"),
+    "it is no backend": (
+        "class Sample: pass",
+        "TypeError: sample_module:Sample is not a crosscheck.backends.interface",
+    ),
+    "another name": (
+        counter("Count(macs=5)", name="other"),
+        "TypeError: sample_module:Sample needs name = 'sample', as it is registered, and a distribution",
+    ),
+    "no distribution": (
+        counter("Count(macs=5)").replace("    distribution", "    package"),
+        "TypeError: sample_module:Sample needs name = 'sample', as it is registered, and a distribution",
+    ),
+    "it exits": (counter("exit(3)"), "SystemExit: 3"),
+    "it calls itself": (counter("self.run(case)"), "RecursionError: maximum recursion depth exceeded"),
+    "a bool": (counter("Count(macs=True)"), "TypeError: returned True for MACs; allowed: an int from 0"),
+    "a negative number": (counter("Count(macs=-1)"), "TypeError: returned -1 for MACs; allowed: an int from 0"),
+    "beyond 64 bits": (counter("Count(macs=2**63)"), f"TypeError: returned {2**63} for MACs; allowed: an int from 0"),
+    "ops that don't add up": (
+        counter("Count(macs=5, by_op={'conv': 3})"),
+        "ValueError: returned 5 MACs, which by op are 3",
+    ),
+    "a float by op": (counter("Count(macs=5, by_op={'conv': 5.0})"), "ValidationError: Expected `int`, got `float`"),
+    "no ops": (counter("Count(macs=5, by_op=None)"), "TypeError: 'NoneType' object is not iterable"),
+    "text that is no text": (counter("(_ for _ in ()).throw(ValueError(chr(0xdcff)))"), "ValueError: ?"),
+}
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize(("source", "said"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_one_costs_its_own_row_only(installed, tmp_path, device, source, said):
+    installed({"sample": "sample_module:Sample"}, {"sample_module": source})
+
+    check = crosscheck.check(*block(device), backends=("sample", "thop"))
+
+    outcome = check["sample"]
+    if isinstance(said, str):
+        text = f"Skipped: {outcome.reason}" if isinstance(outcome, Skipped) else outcome.error
+        assert text.startswith(said)
+        assert isinstance(outcome, Skipped if said.startswith("Skipped") else Failed)
+    else:
+        assert outcome == said
+    assert (check["thop"].macs, check["thop"].residual) == (BLOCK_MACS, 0)
+
+
+def test_a_version_of_no_scheme_is_recorded_as_it_is(installed):
+    site = installed({"sample": "sample_module:Sample"}, {"sample_module": counter("Count(macs=5)")})
+    (metadata,) = Path(site).glob("sample_counter-*/METADATA")
+    metadata.write_text(metadata.read_text().replace("Version: 1.2.3", "Version: build of today"))
+
+    check = crosscheck.check(*block(), backends=("sample",))
+
+    assert check["sample"].version == "build of today"
+    assert check["sample"].residual == 5 - BLOCK_MACS
+
+
+def test_a_distribution_that_is_not_installed_has_an_unknown_version(installed):
+    source = counter("Count(macs=5)", distribution="no-such-distribution")
+    installed({"sample": "sample_module:Sample"}, {"sample_module": source})
+
+    assert crosscheck.check(*block(), backends=("sample",))["sample"].version == "unknown"

@@ -1,0 +1,200 @@
+"""What the README says is so."""
+
+import inspect
+import re
+import shlex
+import sys
+import tomllib
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import plugins
+import pytest
+import tiny
+from command import cli
+from modules import BLOCK, BLOCK_MACS, block
+
+import crosscheck
+from crosscheck import backends, configs, listing
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+# -- its numbers -------------------------------------------------------------------------------------------------------
+
+ROWS = {
+    "thop, fvcore's convention for attention": "thop",
+    "`thop` as shipped": "thop-plain",
+    "torch's `FlopCounterMode` (2.4 to 2.14)": "flop_counter",
+    "`fvcore` as shipped": "fvcore-plain",
+}
+
+
+def test_the_block_table_is_what_check_gives():
+    (table,) = re.findall(r"<!-- block -->\n(.*?)<!-- /block -->", README, flags=re.DOTALL)
+    _, _, *rows = map(cells, table.splitlines())
+    check = crosscheck.check(*block("cpu"))
+
+    assert [row[0] for row in rows] == list(ROWS)
+    for name, macs, off, _ in rows:
+        outcome = check[ROWS[name]]
+        assert (outcome.macs, outcome.residual) == (number(macs), 0), name
+        percent = f"{float(Fraction(100 * outcome.gap, check.recommended.macs)):.1f} %"
+        assert off == ("0" if outcome.gap == 0 else percent), name
+
+
+def test_the_block_by_hand():
+    (numbers,) = re.findall(r"worth ([\d, +=]+) MACs by hand", README)
+    *summands, total = map(number, re.split(r" [+=] ", numbers))
+    assert summands == [BLOCK["conv"], BLOCK["linear"], BLOCK["attention"]]
+    assert sum(summands) == total == BLOCK_MACS
+
+
+#: The rows of the Stable Diffusion 2.1 table and their MACs.
+SD21 = {
+    "UNet, one forward": 402_128_732_160,
+    "VAE decoder, one decode": 1_257_259_466_752,
+    "text encoder, one prompt": 22_563_616_768,
+    # 62 UNet forwards, two prompts, one decode
+    "one generation: 31 UNet calls at batch 2, two prompts, one decode": 62 * 402_128_732_160
+    + 2 * 22_563_616_768
+    + 1_257_259_466_752,
+}
+
+
+def test_the_stable_diffusion_table_is_what_the_reference_gives():
+    rows = {name: cells(line)[1:] for line in README.splitlines() for name in SD21 if line.startswith(f"| {name} |")}
+    assert {name: (number(macs), number(flops)) for name, (macs, flops) in rows.items()} == {
+        name: (macs, 2 * macs) for name, macs in SD21.items()
+    }
+
+    run = crosscheck.check_pipeline("sd21-base", backends=("thop-plain",))
+
+    unet, decoder, encoder = (run.component(name) for name in ("unet", "vae_decoder", "text_encoder"))
+    assert [part.recommended.macs for part in (unet, decoder, encoder)] == list(SD21.values())[:3]
+    assert run.generation.recommended.macs == SD21["one generation: 31 UNet calls at batch 2, two prompts, one decode"]
+    assert run.generation.recommended.status == "confirmed"
+    giga, percent = re.findall(r"for the UNet, (\d+) GMACs, .* attention, (\d+) % of the work", README)[0]
+    assert int(giga) == unet["thop-plain"].macs // 10**9
+    assert int(percent) == round(100 * unet.recommended.by_op["attention"] / unet.recommended.macs)
+
+
+# -- its commands ------------------------------------------------------------------------------------------------------
+
+COMMANDS = [
+    words[1:]
+    for line in "\n".join(blocks("sh")).replace(" && ", "\n").splitlines()
+    if (words := shlex.split(line, comments=True)) and words[0].endswith("crosscheck")
+]
+
+
+@pytest.fixture(scope="module")
+def help_of():
+    """The help of a command, asked for once."""
+    shown = {}
+
+    def ask(command: str) -> str:
+        if command not in shown:
+            done = cli(command, "--help")
+            assert done.returncode == 0, done.stderr
+            shown[command] = done.stdout
+        return shown[command]
+
+    return ask
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_its_commands_and_their_options_exist(words, help_of):
+    command, *rest = words
+    for option in (word for word in rest if word.startswith("-")):
+        assert re.search(rf"(?<![\w-]){option}\b", help_of(command)), option
+    assert {command for command, *_ in COMMANDS} == {"run", "report", "compare", "list"}
+
+
+def test_the_models_and_backends_it_runs_exist():
+    for command, *words in COMMANDS:
+        for before, word in pairwise([command, *words]):
+            if before == "-b":
+                assert word in backends.CORE
+            elif command == "run" and not before.startswith("-") and not word.startswith("-"):
+                assert word in configs.catalogue()
+
+
+def test_the_lists_it_names_exist():
+    (line,) = (line for line in README.splitlines() if line.startswith("crosscheck list "))
+    named = re.findall(r"\w+", line.replace("also", ""))[2:]
+    assert set(named) == set(listing.LISTS)
+
+
+def test_the_extras_it_installs_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extras,) = re.findall(r"-e '\.\[(.*?)\]'", README)
+    assert set(extras.split(",")) <= project["optional-dependencies"].keys()
+
+
+def test_its_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+# -- its python --------------------------------------------------------------------------------------------------------
+
+
+def test_the_python_example_runs(monkeypatch):
+    signature = inspect.signature(crosscheck.check_pipeline)
+    asked, ledger = [], tiny.ledger()
+
+    def stand_in(*args, **kwargs):
+        """The real signature, and a model that runs in no time."""
+        bound = signature.bind(*args, **kwargs)
+        assert not bound.arguments.get("call")
+        asked.append(bound.arguments["model"])
+        return ledger
+
+    monkeypatch.setattr(crosscheck, "check_pipeline", stand_in)
+    module, x = block()
+    (example,) = (code for code in blocks("python") if "check_pipeline" in code)
+    names = {"module": module, "x": x}
+
+    exec(example, names)
+
+    assert asked == ["sd21-base"]
+    assert names["check"].recommended.macs == BLOCK_MACS
+
+
+def test_the_example_of_a_backend_is_found_and_counts(tmp_path, monkeypatch):
+    """A package with the README's class and entry point, and a tool that gives the parameters."""
+    (example,) = (code for code in blocks("python") if "Backend" in code)
+    (table,) = (tomllib.loads(text) for text in blocks("toml"))
+    entries = table["project"]["entry-points"][backends.GROUP]
+    site = plugins.install(tmp_path / "package", entries, {"my_package": f"import my_counter\n{example}"})
+    monkeypatch.syspath_prepend(site)
+
+    def count(entry, inputs):
+        return sum(p.numel() for p in entry.parameters()) + inputs[0].numel()
+
+    monkeypatch.setitem(sys.modules, "my_counter", SimpleNamespace(count=count))
+    module, x = block()
+
+    check = crosscheck.check(module, x, backends=("my-counter",))
+
+    assert check["my-counter"].macs == sum(p.numel() for p in module.parameters()) + x.numel()
+    assert check["my-counter"].version == "unknown"  # no distribution my-counter is installed
