@@ -459,17 +459,24 @@ def _flop_counter_cpu(census: Census) -> int:
     return -sum(row.macs for row in census.ops if row.aten == "_scaled_dot_product_flash_attention_for_cpu")
 
 
-_UNREGISTERED = frozenset("mv addmv dot vdot addr _trilinear mul mkldnn_rnn_layer addbmm _addmm_activation".split())
+_UNREGISTERED = frozenset(
+    "mv addmv dot vdot addr _trilinear mul mkldnn_rnn_layer addbmm _addmm_activation _int_mm".split()
+)
 
 
 @_cause(
     "flop_counter-no-formula",
     _FLOP_COUNTER,
-    "Matrix-vector products, dot and outer products, bilinear layers and the fused CPU LSTM have no formula.",
+    "Matrix-vector products, dot and outer products, in-place and integer ones, bilinear layers and the fused CPU LSTM "
+    "have no formula.",
     "torch/utils/flop_counter.py:729-751",
 )
 def _flop_counter_no_formula(census: Census) -> int:
-    return -sum(row.macs for row in _products(census) if row.aten in _UNREGISTERED)
+    return -sum(row.macs for row in _products(census) if not _flop_counter_sees(row))
+
+
+def _flop_counter_sees(row: OpRow) -> bool:
+    return row.aten not in _UNREGISTERED and not row.aten.endswith("_")
 
 
 @_cause(
@@ -479,4 +486,4 @@ def _flop_counter_no_formula(census: Census) -> int:
     "torch/utils/flop_counter.py:729-751 (formulas of shapes alone)",
 )
 def _flop_counter_complex(census: Census) -> int:
-    return -sum(3 * row.macs // 4 for row in _products(census) if _complex(row) and row.aten not in _UNREGISTERED)
+    return -sum(3 * row.macs // 4 for row in _products(census) if _complex(row) and _flop_counter_sees(row))

@@ -90,8 +90,9 @@ def check_pipeline(
             scheduler=type(pipe.scheduler).__name__,
         )
         _check_arguments(pipe, call)
+        prompt = None if "prompt_embeds" in call else [PROMPT] * batch_size if batch_size > 1 else PROMPT
         asked = {
-            "prompt": [PROMPT] * batch_size if batch_size > 1 else PROMPT,
+            "prompt": prompt,
             "height": height,
             "width": width,
             "guidance_scale": guidance_scale,

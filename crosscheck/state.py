@@ -40,7 +40,7 @@ class Snapshot:
         self._rng = (random.getstate(), torch.get_rng_state()) if values else None
         self._modes = (torch.is_grad_enabled(), torch.get_default_dtype())
         for store, name, parameter in self._lazy:
-            store[name] = copy.deepcopy(parameter)  # it becomes a real one in place at the first forward
+            store[name] = _fresh(parameter)  # it becomes a real one in place at the first forward
 
     def changes(self) -> frozenset[str]:
         """What is not as it was, without saying where, so that alike changes count once."""
@@ -91,6 +91,13 @@ class Snapshot:
             torch.set_rng_state(self._rng[1])
         torch.set_grad_enabled(self._modes[0])
         torch.set_default_dtype(self._modes[1])
+
+
+def _fresh(lazy: Any) -> Any:
+    """A lazy parameter or buffer like it; torch can copy the first only."""
+    if isinstance(lazy, torch.nn.Parameter):
+        return copy.deepcopy(lazy)
+    return type(lazy)(device=lazy.device, dtype=lazy.dtype)
 
 
 @contextmanager

@@ -97,6 +97,11 @@ class Output(dict):
     pass
 
 
+def profiled(self, x):
+    with torch.profiler.record_function("range"):
+        return self.a(x)
+
+
 FORWARDS = {
     "grad modes": (in_grad_modes, 2 * LINEAR),
     "checkpoint": (checkpointed, LINEAR),
@@ -109,6 +114,12 @@ FORWARDS = {
     "matmul operator": (lambda self, x: x @ self.a.weight.T, LINEAR),
     "einsum": (lambda self, x: torch.einsum("ni,oi->no", x, self.a.weight), LINEAR),
     "matrix-vector": (lambda self, x: self.a.weight @ x[0], 32 * 48),
+    "in place": (lambda self, x: torch.zeros_like(x @ self.a.weight.T).addmm_(x, self.a.weight.T), 2 * LINEAR),
+    "called out, by name": (
+        lambda self, x: F.conv1d(input=x[None], weight=self.a.weight[:10, :10, None]),
+        10 * 10 * 32,
+    ),
+    "a profiler's range": (profiled, LINEAR),
     "outer": (lambda self, x: torch.outer(x[0], x[1]), 32 * 32),
     "einsum outer": (lambda self, x: torch.einsum("i,j->ij", x[0], x[1]), 32 * 32),
     "elementwise einsum": (lambda self, x: torch.einsum("ij,ij->ij", x, x), 0),
@@ -431,3 +442,37 @@ def test_the_outcome_of_a_backend_not_asked_for_is_refused():
 
 def test_the_block_is_the_class_that_the_readme_shows():
     assert sum(p.numel() for p in Block().parameters()) == 64 + (9_216 + 32) + (3_072 + 96) + (1_024 + 32)
+
+
+def test_products_in_a_thread_are_refused_without_a_module_too():
+    def threaded(self, x):
+        thread = threading.Thread(target=lambda: x @ x.T)
+        thread.start()
+        thread.join()
+        return x
+
+    with pytest.raises(UncountedError, match="aten::mm in a thread"):
+        crosscheck.check(Function(threaded), zeros(10, 32))
+
+
+def test_the_scripted_fast_path_of_an_encoder_layer_is_refused():
+    layer = torch.jit.script(nn.TransformerEncoderLayer(64, 4, 128, batch_first=True).eval())
+    with torch.no_grad(), pytest.raises(UncountedError, match="_transformer_encoder_layer_fwd"):
+        crosscheck.check(Function(lambda self, x: self.a(x), a=layer), torch.randn(1, 8, 64), backends=("aten",))
+
+
+def test_a_lazy_buffer_stays_lazy():
+    module = nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d())
+    before = dict(module.named_parameters()), dict(module.named_buffers())
+
+    assert crosscheck.check(module, torch.zeros(2, 4)).recommended.macs == 2 * 4 * 8
+
+    assert type(module[1]) is nn.LazyBatchNorm1d
+    after = dict(module.named_parameters()), dict(module.named_buffers())
+    assert all(old[name] is value for old, new in zip(before, after, strict=True) for name, value in new.items())
+
+
+def test_a_jagged_tensor_is_refused():
+    rows = torch.nested.nested_tensor([torch.zeros(3, 4), torch.zeros(5, 4)], layout=torch.jagged)
+    with pytest.raises(UncountedError, match="jagged"):
+        crosscheck.check(nn.Linear(4, 8), rows, backends=("aten",))

@@ -241,6 +241,15 @@ def test_a_users_pipe_with_real_weights_is_counted_hollow_and_left_as_it_was(fai
     assert snapshot(pipe) == before
 
 
+def test_prompts_may_be_given_as_embeddings():
+    embeds = torch.zeros(1, 7, 32)
+
+    found, run = calls(tiny_pipe(), num_inference_steps=3, prompt_embeds=embeds, negative_prompt_embeds=embeds)
+
+    assert found == {"unet": (4, 2), "vae_decoder": (1, 1)}
+    assert run.component("unet").inputs[2].shape == (1, 7, 32)
+
+
 def test_a_users_pipe_is_counted_as_it_really_runs():
     """Torch's own counter over a real call on the CPU, attention as products, against the hollow one."""
     from torch.nn.attention import SDPBackend, sdpa_kernel

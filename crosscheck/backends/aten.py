@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from torch.nn.parameter import is_lazy
@@ -59,6 +60,24 @@ class _Functions(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         finally:
             self.name = ""
+
+
+class _Elsewhere(TorchDispatchMode):
+    """Stays in a thread that the forward starts: a mode sees its own thread only, and products there have no place."""
+
+    def __init__(self, unplaced: Callable[[str], None]) -> None:
+        super().__init__()
+        self._unplaced = unplaced
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if rules.kind(name) in HEADLINE or rules.may_hold_macs(name):
+            self._unplaced(f"{func.namespace}::{name} in a thread")
+        return func(*args, **(kwargs or {}))
 
 
 class Tracer(TorchDispatchMode):
@@ -209,10 +228,22 @@ class Tracer(TorchDispatchMode):
             yield
 
     @contextmanager
+    def _watching_threads(self) -> Iterator[None]:
+        original, tracer = threading.Thread.run, self
+
+        def run(thread: threading.Thread) -> None:
+            with _Elsewhere(tracer._unplaced):
+                original(thread)
+
+        with mock.patch.object(threading.Thread, "run", run):
+            yield
+
+    @contextmanager
     def tracing(self) -> Iterator[Tracer]:
         """Count what runs inside. Raises `UncountedError` where an operator that may hold MACs has no rule."""
         with (
             self._watching_modules(),
+            self._watching_threads(),
             attention.observing(self._enter_attention, self._leave_attention),
             self._functions,
             self,
@@ -321,7 +352,10 @@ def _restore(cls: type, forward: Any) -> None:
 
 
 def _is_composite(func: Any) -> bool:
-    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+    try:
+        return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+    except RuntimeError:  # a size or stride of a nested tensor, which is asked as an operator and is none
+        return False
 
 
 def _flat(tree: Any) -> Iterator[Any]:

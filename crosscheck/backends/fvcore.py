@@ -93,9 +93,11 @@ def traceable_convolutions() -> Iterator[None]:
     name is another node, aten::_convolution_mode, which records itself once the kernel below it is not traced.
     """
     names = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+    traced = {name: _traced(name, getattr(F, name)) for name in names}
     shapes = _untraced(torch._meta_registrations.calc_conv_nd_return_shape)
     with (
-        mock.patch.multiple(F, **{name: _traced(name, getattr(F, name)) for name in names}),
+        mock.patch.multiple(F, **traced),
+        mock.patch.multiple(torch, **traced),
         mock.patch.object(torch._meta_registrations, "calc_conv_nd_return_shape", shapes),
         _meta_kernel(),
     ):
@@ -162,14 +164,14 @@ def _traced(name: str, original: Any) -> Any:
         )  # fmt: skip
         return out if batched else out.squeeze(0)
 
-    def forward(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    def forward(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
                 groups: int = 1) -> Any:  # fmt: skip
         if isinstance(padding, str):
-            return original(x, weight, bias, stride, padding, dilation, groups)
-        return record(x, weight, bias, stride, padding, dilation, 0, groups)
+            return original(input, weight, bias, stride, padding, dilation, groups)
+        return record(input, weight, bias, stride, padding, dilation, 0, groups)
 
-    def transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+    def transpose(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
                   groups: int = 1, dilation: Any = 1) -> Any:  # fmt: skip
-        return record(x, weight, bias, stride, padding, dilation, output_padding, groups)
+        return record(input, weight, bias, stride, padding, dilation, output_padding, groups)
 
     return transpose if transposed else forward

@@ -17,7 +17,7 @@ from crosscheck.records import Op
 Shapes = tuple[tuple[int, ...], ...]
 Work = Sequence[tuple[Op, int]]
 
-KNOWN_NAMESPACES = frozenset({"aten", "prim", "prims"})
+KNOWN_NAMESPACES = frozenset({"aten", "prim", "prims", "profiler"})
 
 _KINDS: dict[Op, str] = {
     "conv": "convolution _convolution convolution_overrideable mkldnn_convolution _slow_conv2d_forward "
@@ -47,7 +47,7 @@ _KIND: dict[str, Op] = {name: op for op, names in _KINDS.items() for name in nam
 #: Names that hold products somewhere in torch. One of these without a rule above is refused, never taken for 0.
 _SUSPECT = re.compile(
     r"(?<![a-z])(mm|bmm|mv)(?![a-z])|_mm|conv|linalg_|fft|cholesky|svd|(?<![a-z])qr|lu_|triangular_solve|rnn|lstm|gru"
-    r"|attention|einsum|cdist|pdist|linear(?!1d|_spline)|matmul|ormqr|geqrf|householder"
+    r"|attention|transformer|einsum|cdist|pdist|linear(?!1d|_spline)|matmul|ormqr|geqrf|householder"
 )
 _NO_MACS = frozenset(
     {"linalg_vector_norm", "conj", "_conj", "conj_physical", "_to_copy", "_convert_weight_to_int4pack"}
@@ -71,6 +71,7 @@ def macs(
 
     ``shapes`` are those of its tensor inputs in order, ``function`` the torch function it came from.
     """
+    name = name if name in _KIND else name.rstrip("_")  # in-place forms have the rule of the other
     if name == "mul":
         outer = function in _OUTER_FUNCTIONS and _is_outer(shapes, out)
         work: Work = (("matmul", prod(out)),) if outer else ()
