@@ -10,7 +10,7 @@ from typing import Any
 
 _NAMES = {
     "check": "crosscheck.measure",
-    "check_pipeline": "crosscheck.pipelines",
+    "check_pipeline": "crosscheck.run",
     "CrosscheckError": "crosscheck.records",
     "Counted": "crosscheck.records",
     "Skipped": "crosscheck.records",

@@ -438,7 +438,7 @@ def _fvcore_no_handle(census: Census) -> int:
     "fvcore-complex-as-real",
     _FVCORE,
     "A product of complex numbers counts as one multiply-add; it is four.",
-    "fvcore/nn/jit_handles.py:82-125 (shapes alone)",
+    "fvcore/nn/jit_handles.py:82-124 (shapes alone)",
 )
 def _fvcore_complex(census: Census) -> int:
     return -sum(3 * row.macs // 4 for row in _products(census) if _complex(row) and _fvcore_sees(row))

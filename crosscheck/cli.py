@@ -117,6 +117,7 @@ def run(
 ) -> int:
     """Count models under every backend and explain each difference."""
     from crosscheck import backends, pipelines, report
+    from crosscheck.run import check_pipeline
 
     chosen = models or ["sd21-base"]
     backends.choose(backend)
@@ -130,7 +131,7 @@ def run(
     ledgers = []
     for model in chosen:
         with _progress(model) as progress:
-            ledger = pipelines.check_pipeline(
+            ledger = check_pipeline(
                 model,
                 height=height,
                 width=width,

@@ -164,6 +164,7 @@ def _traced(name: str, original: Any) -> Any:
         )  # fmt: skip
         return out if batched else out.squeeze(0)
 
+    # Torch's own parameter names: they may come as keywords.
     def forward(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
                 groups: int = 1) -> Any:  # fmt: skip
         if isinstance(padding, str):
