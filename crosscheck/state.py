@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch.nn.parameter import is_lazy
 
 _PATCHABLE = (torch, F, torch.Tensor, torch.nn.Module, torch._C._nn)
+_PLAIN = (dict, OrderedDict, list, set)
 _UNSET = object()
 
 
@@ -34,7 +35,11 @@ class Snapshot:
             for name, parameter in store.items()
             if is_lazy(parameter)
         ]
-        self._values = [(t, t.detach().clone()) for t in _tensors(module)] if values else []
+        inner = list(_inner(module)) if values else []
+        self._inner = [(held, _contents(held)) for held in inner if not isinstance(held, torch.Tensor)]
+        loose = (held for held in inner if isinstance(held, torch.Tensor) and not held.is_meta and not is_lazy(held))
+        held_tensors = {id(t): t for t in (*_tensors(module), *loose)} if values else {}
+        self._values = [(t, t.detach().clone()) for t in held_tensors.values()]
         self._functions = [(owner, dict(vars(owner))) for owner in _PATCHABLE]
         self._classes = [(c, dict(vars(c))) for c in {type(m) for m, _ in self._modules}]
         self._rng = (random.getstate(), torch.get_rng_state()) if values else None
@@ -73,6 +78,8 @@ class Snapshot:
                 now[name] = value
                 if contents is not None:
                     _refill(value, contents)
+        for held, contents in self._inner:
+            _refill(held if type(held) in _PLAIN else vars(held), contents)
         for store, name, parameter in self._lazy:
             store[name] = parameter
         for owner, before in (*self._functions, *self._classes):
@@ -121,8 +128,30 @@ def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
 
 def _saved(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Each attribute, and a copy of what is in it where it is a plain container."""
-    plain = (dict, OrderedDict, list, set)
-    return {name: (value, value.copy() if type(value) in plain else None) for name, value in attributes.items()}
+    return {name: (value, value.copy() if type(value) in _PLAIN else None) for name, value in attributes.items()}
+
+
+def _inner(module: torch.nn.Module) -> Iterator[Any]:
+    """What a module's attributes hold deeper down and a forward may change: containers, plain objects, tensors."""
+    waiting: list[Any] = [value for m in module.modules() for name, value in vars(m).items() if "hook" not in name]
+    seen: set[int] = set()
+    while waiting:
+        held = waiting.pop()
+        if id(held) in seen or isinstance(held, torch.nn.Module | type | types.ModuleType) or callable(held):
+            continue
+        seen.add(id(held))
+        if isinstance(held, tuple):
+            waiting += held
+        elif isinstance(held, torch.Tensor):
+            yield held
+        elif type(held) in _PLAIN or hasattr(held, "__dict__"):
+            yield held
+            contents = _contents(held)
+            waiting += contents.values() if isinstance(contents, dict) else contents
+
+
+def _contents(held: Any) -> Any:
+    return (held if type(held) in _PLAIN else vars(held)).copy()
 
 
 def _refill(container: Any, contents: Any) -> None:
