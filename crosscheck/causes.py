@@ -293,6 +293,16 @@ def _thop_no_rule(census: Census) -> int:
 
 
 @_cause(
+    "thop-attention-unpatched",
+    frozenset({"thop", "thop-query-only"}),
+    "Attention called by a name that was imported from torch, not looked up on torch.nn.functional, passes the patch.",
+    "torch/nn/functional.py (the attribute that is patched is one name of several)",
+)
+def _thop_unpatched(census: Census) -> int:
+    return sum(row.macs for row in census.attention) - _attention(census)
+
+
+@_cause(
     "thop-direct-forward",
     _THOP,
     "A module whose forward is called directly, not through __call__, fires no hook.",
@@ -403,14 +413,16 @@ def _fvcore_adaptive_avgpool(census: Census) -> int:
     )
 
 
-_FVCORE_HANDLED = frozenset("linear matmul __matmul__ mm bmm addmm einsum multi_head_attention_forward".split())
+_FVCORE_HANDLED = frozenset(
+    "linear matmul __matmul__ __rmatmul__ mm bmm addmm einsum lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell".split()
+)
 
 
 def _fvcore_sees(row: OpRow) -> bool:
     if row.op == "conv":
         return True
     if row.function == "multi_head_attention_forward":
-        return row.aten in {"addmm", "mm", "bmm"}
+        return row.aten in {"addmm", "mm", "bmm", "linear"}  # the last in inference mode
     return row.function in _FVCORE_HANDLED
 
 

@@ -23,7 +23,7 @@ from crosscheck.backends.entry import call
 from crosscheck.backends.interface import Case
 from crosscheck.backends.meta import QuickMeta
 from crosscheck.measure import CaseResult, case_of, measured, one_line
-from crosscheck.records import HEADLINE, Measured, UncountedError
+from crosscheck.records import HEADLINE, Failed, Measured, UncountedError
 from crosscheck.trees import map_tensors
 
 #: Methods of a component that a pipeline calls, besides calling it.
@@ -41,16 +41,15 @@ class Calls:
     calls: int = 0
 
     @property
-    def by_op(self) -> Mapping[str, int]:
-        """MACs of one call, by the trace."""
+    def by_op(self) -> Mapping[str, int] | None:
+        """MACs of one call, by the trace; None where an operator that may hold MACs has no rule."""
         outcome = self.trace.outcomes["aten"]
-        assert isinstance(outcome, Measured)
-        return outcome.by_op
+        return outcome.by_op if isinstance(outcome, Measured) else None
 
     @property
-    def macs(self) -> int:
+    def macs(self) -> int | None:
         """MACs of one call, by the trace."""
-        return sum(self.by_op.values())
+        return None if self.by_op is None else sum(self.by_op.values())
 
 
 @contextmanager
@@ -203,8 +202,16 @@ class Hollow:
 def _traced(case: Case) -> tuple[CaseResult, Any]:
     started = time.perf_counter()
     tracer = Tracer(case.module)
-    with QuickMeta(), tracer.tracing():
-        result = call(case)
+    answered: list[Any] = []
+    try:
+        with QuickMeta(), tracer.tracing():
+            answered.append(call(case))
+    except UncountedError as error:
+        if not answered:
+            raise
+        # It ran to its end, so the pipeline can go on; that this component can't be counted is said in its record.
+        return CaseResult(outcomes={"aten": Failed(error=str(error))}), answered[0]
+    (result,) = answered
     count, seconds = tracer.count(case.device), time.perf_counter() - started
     outcome, census = measured(Aten(), count, seconds, isolated=False)
     return CaseResult(outcomes={"aten": outcome}, census=census), result
@@ -255,4 +262,4 @@ def single(calls: Calls) -> Case:
 
 def most_expensive(cases: list[Calls]) -> Calls:
     """The input that costs most for one image and one guidance branch."""
-    return max(cases, key=lambda calls: calls.macs / calls.batch_size)
+    return max(cases, key=lambda calls: (calls.macs or 0) / calls.batch_size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import inspect
 import math
@@ -64,6 +63,8 @@ def check_pipeline(
     Raises `UsageError` for a size or name that is not allowed, `ConfigError` for a folder that is not.
     """
     names = registry.choose(backends)
+    if isinstance(call.get("prompt"), list | tuple):
+        batch_size = len(call["prompt"])
     counts = {"batch_size": batch_size, "num_inference_steps": num_inference_steps}
     _check_sizes(height=height, width=width, **counts)
     if guidance_scale is not None and not (isinstance(guidance_scale, int | float) and math.isfinite(guidance_scale)):
@@ -152,19 +153,24 @@ def _default_size(pipe: Any) -> tuple[int, int]:
 
 @contextmanager
 def _undisturbed(pipe: Any) -> Iterator[None]:
-    """Components without their tensors, a scheduler of its own, and everything as it was afterwards."""
+    """Components without their tensors; afterwards they, the scheduler and the pipeline are as they were."""
     import torch
 
     from crosscheck.hollow import emptied
 
-    attributes = dict(vars(pipe))
+    kept = [(owner, _copied(vars(owner))) for owner in (pipe, pipe.scheduler)]
     with torch.random.fork_rng(devices=[]), emptied(_modules(pipe).values()):
         try:
-            pipe.scheduler = copy.deepcopy(pipe.scheduler)
             yield
         finally:
-            vars(pipe).clear()
-            vars(pipe).update(attributes)
+            for owner, attributes in kept:
+                vars(owner).clear()
+                vars(owner).update(attributes)
+
+
+def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists as they are now: a scheduler keeps its past steps in one."""
+    return {name: list(value) if type(value) is list else value for name, value in attributes.items()}
 
 
 def _scheduler(name: str, original: Any) -> Any:
@@ -233,18 +239,20 @@ def _components(hollow: Hollow, names: Sequence[str], time_limit: float, progres
 def _generation(hollow: Hollow, components: Sequence[Component]) -> Generation:
     cases: dict[str, list[GenerationCase]] = {}
     by_op: dict[str, int] = dict.fromkeys(HEADLINE, 0)
-    unknown = [
-        f"{c.name} is {c.recommended.status}: {c.recommended.reason}" for c in components if c.recommended.macs is None
-    ]
+    unknown = {
+        c.name: f"{c.name} is {c.recommended.status}: {c.recommended.reason}"
+        for c in components
+        if c.recommended.macs is None
+    }
     for name, distinct in hollow.cases().items():
         for calls in distinct:
             case, differing = _generation_case(calls)
             cases.setdefault(name, []).append(case)
             if differing:
-                unknown.append(f"{name}: analytic and aten differ in {differing}")
-            for op in HEADLINE:
-                by_op[op] += calls.calls * calls.by_op[op]
-    return reconcile.generation(cases, by_op, hollow.outside_macs, unknown)
+                unknown.setdefault(name, f"{name}: analytic and aten differ in {differing}")
+            for op, macs in (calls.by_op or {}).items():
+                by_op[op] += calls.calls * macs
+    return reconcile.generation(cases, by_op, hollow.outside_macs, list(unknown.values()))
 
 
 def _generation_case(calls: Calls) -> tuple[GenerationCase, str]:
@@ -258,7 +266,8 @@ def _generation_case(calls: Calls) -> tuple[GenerationCase, str]:
     except NotApplicable:
         analytic, differing = None, ""
     else:
-        analytic, differing = closed_form.macs, reconcile.unequal_ops(closed_form.by_op, calls.by_op)
+        analytic = closed_form.macs
+        differing = "" if calls.by_op is None else reconcile.unequal_ops(closed_form.by_op, calls.by_op)
     return GenerationCase(
         inputs=calls.case.inputs,
         calls=calls.calls,

@@ -57,7 +57,9 @@ class Snapshot:
             found.update(
                 f"{owner.__name__}.{name} replaced"
                 for name in {*before, *now}
-                if before.get(name, _UNSET) is not now.get(name, _UNSET) and not _benign(owner, name)
+                if before.get(name, _UNSET) is not now.get(name, _UNSET)
+                and not _benign(owner, name)
+                and name != "manual_seed"  # wrapped by torch._dynamo when torch imports it: put back, no fault
             )
         if any(not torch.equal(tensor, value) for tensor, value in self._values if tensor.shape == value.shape):
             found.add("values of its tensors changed")
@@ -215,5 +217,5 @@ def _benign(owner: Any, name: str) -> bool:
 
 _CACHES = frozenset(
     "__annotations__ __abstractmethods__ __doc__ __dict__ __weakref__ __slotnames__ _abc_impl _is_full_backward_hook "
-    "__warningregistry__ manual_seed".split()  # torch._dynamo wraps torch.manual_seed when torch first imports it
+    "__warningregistry__".split()
 )

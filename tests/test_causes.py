@@ -14,6 +14,8 @@ import crosscheck
 from crosscheck import causes
 from crosscheck.records import Counted
 
+imported_by_name = F.scaled_dot_product_attention
+
 
 def attention(self, q, k):
     return F.scaled_dot_product_attention(q, k, k)
@@ -88,6 +90,13 @@ CASES = {
         2 * 4 * 17 * 17 * 3 * 9 - 2 * 6 * 8 * 8 * 2 * 9,
     ),
     "thop-no-rule": ("thop", OwnLinear(8, 5), X, "meta", -ELEMENTS * 5),
+    "thop-attention-unpatched": (
+        "thop",
+        Function(lambda self, q, k: imported_by_name(q, k, k)),
+        ATTENTION[1],
+        "meta",
+        -2 * 5 * 7 * 8,
+    ),
     "thop-direct-forward": (
         "thop",
         Function(lambda self, x: self.a.forward(x), a=nn.Linear(8, 5)),

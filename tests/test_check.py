@@ -476,3 +476,63 @@ def test_a_jagged_tensor_is_refused():
     rows = torch.nested.nested_tensor([torch.zeros(3, 4), torch.zeros(5, 4)], layout=torch.jagged)
     with pytest.raises(UncountedError, match="jagged"):
         crosscheck.check(nn.Linear(4, 8), rows, backends=("aten",))
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize("channels", [4, 5])
+def test_a_complex_convolution_is_four_real_ones_whatever_torch_runs(device, channels):
+    module = nn.Conv1d(channels, 7, 3, dtype=torch.complex64, device=device)
+    x = torch.zeros(2, channels, 10, dtype=torch.complex64, device=device)
+
+    check = crosscheck.check(module, x, backends=("aten",))
+
+    assert check.recommended.macs == 4 * (2 * 7 * 8 * channels * 3)
+
+
+@pytest.mark.parametrize("module", [nn.LSTMCell(16, 32), nn.GRUCell(16, 32), nn.RNNCell(16, 32)])
+def test_fvcore_sees_the_products_of_a_cell(module):
+    assert crosscheck.check(module, torch.zeros(2, 16), backends=("fvcore",))["fvcore"].residual == 0
+
+
+imported_by_name = F.scaled_dot_product_attention
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_attention_imported_by_name_is_attention(device):
+    module = Function(lambda self, q: imported_by_name(q, q, q))
+
+    check = crosscheck.check(module, zeros(1, 2, 5, 8, device=device), backends=("thop", "thop-plain"))
+
+    assert check.recommended.by_op["attention"] == check.recommended.macs == 2 * 5 * 5 * 16
+    assert {t.cause: t.macs for t in check["thop"].terms} == {"thop-attention-unpatched": -2 * 5 * 5 * 16}
+    assert check["thop"].residual == check["thop-plain"].residual == 0
+
+
+class Cache:
+    seen = 0
+
+
+class Stateful(nn.Module):
+    """Keeps state in an object, a nested list and a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.cache, self.rows, self.sums = Cache(), [[]], {"x": torch.zeros(3)}
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        self.cache.seen += 1
+        self.rows[0].append(x)
+        self.sums["x"].add_(1)
+        return self.linear(x.repeat(self.cache.seen, 1))
+
+
+def test_what_a_module_keeps_deeper_down_is_as_before():
+    module, seed = Stateful(), torch.manual_seed
+
+    check = crosscheck.check(module, torch.zeros(2, 4))
+
+    assert check.recommended.macs == 2 * 4 * 4
+    assert all(outcome.residual == 0 for outcome in check.backends.values() if isinstance(outcome, Counted))
+    assert (vars(module.cache), module.rows, module.sums["x"].tolist()) == ({}, [[]], [0, 0, 0])
+    assert torch.manual_seed is seed

@@ -310,6 +310,27 @@ def test_a_component_that_can_not_run_hollow_is_named():
         crosscheck.check_pipeline(pipe, backends=())
 
 
+def test_an_operator_without_a_rule_leaves_its_component_uncounted():
+    pipe = tiny_pipe()
+    forward = pipe.text_encoder.forward
+    pipe.text_encoder.forward = lambda *args, **kwargs: (torch.fft.fft(torch.ones(4)), forward(*args, **kwargs))[1]
+
+    _, run = calls(pipe, num_inference_steps=1)
+
+    recommended = run.component("text_encoder").recommended
+    assert (recommended.status, recommended.macs) == ("uncounted", None)
+    assert "_fft_r2c" in recommended.reason
+    assert run.component("unet").recommended.status == "confirmed"
+    assert (run.generation.recommended.status, run.generation.recommended.macs) == ("uncounted", None)
+    assert report.problems(run)
+
+
+def test_a_list_of_prompts_is_a_batch():
+    found, run = calls(tiny_pipe(), num_inference_steps=2, prompt=["a", "b", "c"])
+    assert found["unet"] == (3, 6)
+    assert run.workload.batch_size == 3
+
+
 def test_products_outside_every_component_are_beside_the_total(monkeypatch):
     _, pipe = pipelines.load("sd21-base")
     scheduler = type(pipe.scheduler)

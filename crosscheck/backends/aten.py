@@ -24,6 +24,8 @@ from crosscheck.backends.entry import call
 from crosscheck.backends.interface import Backend, Case, Count
 from crosscheck.records import HEADLINE, AttentionRow, Census, ModuleRow, Op, OpRow, UncountedError
 
+_ATTENTION = "scaled_dot_product_attention"
+
 
 class _Frame(NamedTuple):
     module: int
@@ -48,18 +50,22 @@ class _Functions(TorchFunctionMode):
     """Names the outermost torch function that is running."""
 
     name = ""
+    complex_convolutions: int | None = None
+    """Real convolutions run so far for a complex one; None outside of such."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # The mode is off while a function runs, so a name stays until that function returns.
         self.name = getattr(func, "__name__", "")
-        if self.name.startswith("conv") and (
-            isinstance(kwargs and kwargs.get("padding"), str) or str in map(type, args)
-        ):
-            self.name = "_convolution_mode"  # the operator that padding="same" goes through; some tools know it not
+        if self.name.startswith("conv"):
+            given = (*args, *(kwargs or {}).values())
+            if any(isinstance(value, str) for value in given):
+                self.name = "_convolution_mode"  # what padding="same" goes through; some tools know it not
+            if any(isinstance(value, torch.Tensor) and value.is_complex() for value in given):
+                self.complex_convolutions = 0
         try:
             return func(*args, **(kwargs or {}))
         finally:
-            self.name = ""
+            self.name, self.complex_convolutions = "", None
 
 
 class _Elsewhere(TorchDispatchMode):
@@ -145,8 +151,12 @@ class Tracer(TorchDispatchMode):
         shapes = tuple(tuple(x.shape) for x in inputs)
         frame = self._stack[-1]
         work = rules.macs(name, args, shapes, tuple(out.shape), self._function, out.dtype.is_complex)
+        if kind == "conv" and self._functions.complex_convolutions is not None:
+            # torch runs three real convolutions for a complex one, which is four by definition
+            self._functions.complex_convolutions += 1
+            work = [*work, *work] if self._functions.complex_convolutions == 3 else work
         for op, macs in work or ((kind, 0),):
-            placed: Op = "attention" if macs and self._attention_depth else op
+            placed: Op = "attention" if macs and self._function == _ATTENTION else op
             self.ops[
                 _OpKey(
                     placed,
@@ -166,7 +176,7 @@ class Tracer(TorchDispatchMode):
 
     @property
     def _function(self) -> str:
-        return "scaled_dot_product_attention" if self._attention_depth else self._functions.name
+        return _ATTENTION if self._attention_depth else self._functions.name
 
     def _unplaced(self, name: str) -> None:
         self.unplaced.setdefault(name, self._paths[self._stack[-1].module][0])
