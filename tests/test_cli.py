@@ -413,9 +413,11 @@ crosscheck.listing.LISTS = {"models": half_imported}
 
 
 @pytest.mark.parametrize("interrupted", ["part.replace", "part.write_bytes"])
-def test_an_interrupt_while_a_file_is_written_leaves_the_old_one_whole(place, interrupted):
+def test_an_interrupt_while_a_file_is_written_leaves_the_old_ones_whole(place, interrupted):
     Path("a.json").write_text(tiny.ledger().to_json())
-    Path("tiny.md").write_text("old")
+    old = ("tiny.md", "tiny.svg")
+    for name in old:
+        Path(name).write_text("old")
     first = f"""
 import os, signal, pathlib
 
@@ -430,8 +432,8 @@ pathlib.Path.{interrupted.removeprefix("part.")} = half
     done = cli("report", "a.json", "-o", ".", first=first)
 
     assert done.returncode == 130
-    assert sorted(os.listdir()) == ["a.json", "tiny.md"]
-    assert Path("tiny.md").read_text() == "old"
+    assert sorted(os.listdir()) == ["a.json", *old]
+    assert [Path(name).read_text() for name in old] == ["old", "old"]
 
 
 @pytest.mark.parametrize(
