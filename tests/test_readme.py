@@ -39,7 +39,7 @@ def number(text: str) -> int:
 # -- its numbers -------------------------------------------------------------------------------------------------------
 
 ROWS = {
-    "thop, fvcore's convention for attention": "thop",
+    "`thop` with a patch for attention": "thop",
     "`thop` as shipped": "thop-plain",
     "torch's `FlopCounterMode` (2.4 to 2.14)": "flop_counter",
     "`fvcore` as shipped": "fvcore-plain",
