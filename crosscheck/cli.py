@@ -92,8 +92,10 @@ def _print(text: str, stream: TextIO) -> None:
     """A line that a reader who has gone (``| head -1``) does not turn into an error."""
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # else Python's own flush at exit fails once more
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 @app.command()
