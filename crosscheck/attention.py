@@ -61,6 +61,7 @@ Observer = Callable[[AttentionCall], None]
 _lock = threading.Lock()
 _observers: list[tuple[Observer, Callable[[], None]]] = []
 _original: Any = None
+_functional: Any = F
 
 
 def _observed(
@@ -100,8 +101,8 @@ def observing(entered: Observer, left: Callable[[], None] = lambda: None) -> Ite
     entry = (entered, left)
     with _lock:
         if not _observers:
-            _original = F.scaled_dot_product_attention
-            F.scaled_dot_product_attention = _observed  # type: ignore[assignment]  # its scale and enable_gqa pass through
+            _original = _functional.scaled_dot_product_attention
+            _functional.scaled_dot_product_attention = _observed
         _observers.append(entry)
     try:
         yield
@@ -109,4 +110,4 @@ def observing(entered: Observer, left: Callable[[], None] = lambda: None) -> Ite
         with _lock:
             _observers.remove(entry)
             if not _observers:
-                F.scaled_dot_product_attention = _original
+                _functional.scaled_dot_product_attention = _original
