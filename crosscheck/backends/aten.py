@@ -91,7 +91,6 @@ class Tracer(TorchDispatchMode):
 
     def __init__(self, root: torch.nn.Module) -> None:
         super().__init__()
-        self._root = root
         self._paths: dict[int, list[str]] = {}
         self._modules: dict[int, torch.nn.Module] = {}
         for path, module in root.named_modules(remove_duplicate=False):
