@@ -1,7 +1,7 @@
 """The knowledge: named, sourced reasons why a counter differs from conv + linear + attention + matmul.
 
-Each cause predicts an exact, signed integer from the census and the tool's version. None is shown the gap. The causes
-of one backend are disjoint: an operation's share is in one of them only.
+Each cause predicts an exact, signed integer from the census and the installed releases. None is shown the gap. The
+causes of one backend are disjoint: an operation's share is in one of them only.
 
 Sources are files and lines of thop 0.1.1.post2209072238, fvcore 0.1.5.post20221221 and torch 2.13.0.
 """
@@ -14,9 +14,12 @@ from math import prod
 from types import MappingProxyType
 from typing import NamedTuple
 
-from crosscheck.records import HEADLINE, Census, ModuleRow, OpRow, Term
+from packaging.requirements import Requirement
 
-Version = tuple[int, ...]
+from crosscheck.records import HEADLINE, Census, Failed, ModuleRow, OpRow, Skipped, Term
+
+Environment = Mapping[str, str]
+"""Package -> installed release, as a ledger records it."""
 
 
 class Cause(NamedTuple):
@@ -28,65 +31,95 @@ class Cause(NamedTuple):
     backends: frozenset[str]
     predict: Callable[[Census], int]
     """MACs that the backend counts beyond the reference (negative: short of it) for this reason."""
-    since: Version = ()
-    before: Version = (10**6,)
-    """Versions of the tool: ``since`` <= version < ``before``."""
+    only_in: str = ""
+    """The releases it applies to, e.g. ``torch>=2.4,<2.15``; "" for all."""
+    seen_in: tuple[str, ...] = ()
+    """The releases in which models as they come show it, all of these conditions together; in others a model has to be
+    changed first."""
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The releases in which models as they come show it; () where that does not depend on them."""
+        return (self.only_in,) if self.only_in else self.seen_in
 
 
-class KnownFailure(NamedTuple):
-    """A crash that a source predicts: the tool's own words, and where they apply."""
+class NoNumber(NamedTuple):
+    """A backend without a number, as a source predicts it: the outcome, in its own words, and where they apply."""
 
     name: str
     summary: str
     source: str
     backends: frozenset[str]
-    error: re.Pattern[str]
-    applies: Callable[[Census | None], bool]
-    since: Version = ()
-    before: Version = (10**6,)
+    outcome: type[Failed | Skipped]
+    words: re.Pattern[str]
+    only_in: str
+    applies: Callable[[Census], bool]
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The releases it applies to."""
+        return (self.only_in,)
 
 
 _CAUSES: dict[str, Cause] = {}
 CAUSES: Mapping[str, Cause] = MappingProxyType(_CAUSES)
-KNOWN_FAILURES: dict[str, KnownFailure] = {}
 
 _THOP = frozenset({"thop", "thop-plain", "thop-query-only"})
-_FVCORE = frozenset({"fvcore", "fvcore-plain"})
+_FVCORE = frozenset({"fvcore", "fvcore-plain", "fvcore-meta"})
 _FLOP_COUNTER = frozenset({"flop_counter"})
 
 
 def _cause(
-    name: str, backends: frozenset[str], summary: str, source: str, since: Version = (), before: Version = (10**6,)
+    name: str,
+    backends: frozenset[str],
+    summary: str,
+    source: str,
+    only_in: str = "",
+    seen_in: tuple[str, ...] = (),
 ) -> Callable[[Callable[[Census], int]], Callable[[Census], int]]:
     def add(predict: Callable[[Census], int]) -> Callable[[Census], int]:
-        _CAUSES[name] = Cause(name, summary, source, backends, predict, since, before)
+        _CAUSES[name] = Cause(name, summary, source, backends, predict, only_in, seen_in)
         return predict
 
     return add
 
 
-def explain(backend: str, version: str, census: Census) -> tuple[Term, ...]:
+def explain(backend: str, environment: Environment, census: Census) -> tuple[Term, ...]:
     """The causes that fire for ``backend`` on what ran, each with its share of the gap in MACs."""
     terms = (
         Term(cause=cause.name, macs=cause.predict(census))
         for cause in _CAUSES.values()
-        if backend in cause.backends and cause.since <= parsed(version) < cause.before
+        if backend in cause.backends and holds(cause.only_in, environment)
     )
     return tuple(term for term in terms if term.macs)
 
 
-def known_failure(backend: str, version: str, error: str, census: Census | None) -> str:
-    """The name of the sourced cause that predicts this failure; "" where none does."""
-    for known in KNOWN_FAILURES.values():
-        in_range = known.since <= parsed(version) < known.before
-        if backend in known.backends and in_range and known.error.search(error) and known.applies(census):
-            return known.name
-    return ""
+def no_number(backend: str, environment: Environment, census: Census | None) -> NoNumber | None:
+    """The entry that predicts no number of ``backend`` on what ran, if one does."""
+    return next(
+        (
+            entry
+            for entry in NO_NUMBER.values()
+            if backend in entry.backends and holds(entry.only_in, environment) and census and entry.applies(census)
+        ),
+        None,
+    )
 
 
-def parsed(version: str) -> Version:
-    """``2.13.0+cpu`` as (2, 13, 0)."""
-    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
+def known(name: str) -> Cause | NoNumber | None:
+    """The cause or the predicted lack of a number called ``name``."""
+    return CAUSES.get(name) or NO_NUMBER.get(name)
+
+
+def holds(condition: str, environment: Environment) -> bool:
+    """Whether installed releases meet ``torch>=2.4,<2.15``, ``no peft`` (is not installed) or "" (always)."""
+    if not condition:
+        return True
+    if condition.startswith("no "):
+        return condition.removeprefix("no ") not in environment
+    requirement = Requirement(condition)
+    installed = environment.get(requirement.name)
+    return installed is not None and requirement.specifier.contains(installed, prereleases=True)
 
 
 def _products(census: Census) -> Iterator[OpRow]:
@@ -111,7 +144,7 @@ def _attention(census: Census) -> int:
 
 @_cause(
     "attention-not-counted",
-    frozenset({"thop-plain", "fvcore-plain"}),
+    frozenset({"thop-plain", "fvcore-plain", "fvcore-meta"}),
     "scaled_dot_product_attention is not counted: it is a functional call, which module hooks don't see, and "
     "the trace holds one operator that has no handle.",
     "thop/profile.py:188 (hooks only); fvcore/nn/flop_count.py:26-44 (no aten::scaled_dot_product_attention)",
@@ -277,6 +310,48 @@ def _thop_rule(row: OpRow, module: ModuleRow) -> bool:
     )
 
 
+def _thop_missed(census: Census, why: Callable[[OpRow, ModuleRow], bool]) -> int:
+    """MACs of the products without a rule, of those that are missed for this reason."""
+    rows = ((row, census.modules[row.module]) for row in _products(census) if row.op != "attention")
+    return sum(row.macs for row, module in rows if not _thop_rule(row, module) and why(row, module))
+
+
+def _lora_compatible(row: OpRow, module: ModuleRow) -> bool:
+    return module.class_name in {
+        "diffusers.models.lora.LoRACompatibleConv",
+        "diffusers.models.lora.LoRACompatibleLinear",
+    }
+
+
+def _eager_attention(row: OpRow, module: ModuleRow) -> bool:
+    attention = module.class_name.startswith("transformers.") and module.class_name.endswith("Attention")
+    return attention and row.aten in {"bmm", "baddbmm"}
+
+
+@_cause(
+    "thop-lora-compatible",
+    _THOP,
+    "diffusers made convolutions and linear layers of LoRACompatibleConv and LoRACompatibleLinear, unless peft was "
+    "there from 0.22: subclasses, for which thop has no rule, so that it counts almost nothing of a UNet.",
+    "thop/profile.py:188 (type(m) in register_hooks); diffusers 0.21.4 models/lora.py:103,170",
+    seen_in=("diffusers>=0.19,<0.27", "no peft"),
+)
+def _thop_lora_compatible(census: Census) -> int:
+    return -_thop_missed(census, _lora_compatible)
+
+
+@_cause(
+    "thop-eager-attention",
+    _THOP,
+    "transformers wrote attention out as two products before CLIP took scaled_dot_product_attention: functional calls, "
+    "which thop does not see, and the patch of scaled_dot_product_attention adds nothing.",
+    "thop/profile.py:188 (hooks only); transformers 4.42.4 models/clip/modeling_clip.py:273,313",
+    seen_in=("transformers<4.43",),
+)
+def _thop_eager_attention(census: Census) -> int:
+    return -_thop_missed(census, _eager_attention)
+
+
 @_cause(
     "thop-no-rule",
     _THOP,
@@ -285,10 +360,8 @@ def _thop_rule(row: OpRow, module: ModuleRow) -> bool:
     "thop/profile.py:188 (type(m) in register_hooks)",
 )
 def _thop_no_rule(census: Census) -> int:
-    return -sum(
-        row.macs
-        for row in _products(census)
-        if row.op != "attention" and not _thop_rule(row, census.modules[row.module])
+    return -_thop_missed(
+        census, lambda row, module: not (_lora_compatible(row, module) or _eager_attention(row, module))
     )
 
 
@@ -437,6 +510,23 @@ def _fvcore_named_padding(census: Census) -> int:
 
 
 @_cause(
+    "fvcore-meta-no-convolution",
+    frozenset({"fvcore-meta"}),
+    "On meta a convolution is a Python function to the tracer, so the trace holds its shape arithmetic and no "
+    "convolution: none is counted, silently.",
+    "torch/_meta_registrations.py, meta_conv; pytorch #189298",
+    seen_in=("torch<2.5",),
+)
+def _fvcore_meta(census: Census) -> int:
+    return -sum(row.macs for row in _convolutions(census))
+
+
+def _convolutions(census: Census) -> Iterator[OpRow]:
+    """Convolutions but those with named padding, which have a cause of their own."""
+    return (row for row in census.ops if row.op == "conv" and row.function != "_convolution_mode")
+
+
+@_cause(
     "fvcore-no-handle",
     _FVCORE,
     "Products without a handle are not counted: baddbmm, dot, bilinear, the layers of LSTM and GRU.",
@@ -464,8 +554,7 @@ def _fvcore_complex(census: Census) -> int:
     _FLOP_COUNTER,
     "The fused CPU kernel of scaled_dot_product_attention has no formula, so attention counts as 0, silently.",
     "torch/utils/flop_counter.py:729-751 lacks _scaled_dot_product_flash_attention_for_cpu; pytorch #195460",
-    since=(2, 4),
-    before=(2, 15),
+    only_in="torch>=2.4,<2.15",
 )
 def _flop_counter_cpu(census: Census) -> int:
     return -sum(row.macs for row in census.ops if row.aten == "_scaled_dot_product_flash_attention_for_cpu")
@@ -499,3 +588,45 @@ def _flop_counter_sees(row: OpRow) -> bool:
 )
 def _flop_counter_complex(census: Census) -> int:
     return -sum(3 * row.macs // 4 for row in _products(census) if _complex(row) and _flop_counter_sees(row))
+
+
+# -- no number at all --------------------------------------------------------------------------------------------------
+
+NO_NUMBER: dict[str, NoNumber] = {
+    entry.name: entry
+    for entry in (
+        NoNumber(
+            name="flop_counter-absent",
+            summary="torch had no FlopCounterMode before 2.1.",
+            source="torch 2.0.1 has no torch/utils/flop_counter.py",
+            backends=_FLOP_COUNTER,
+            outcome=Skipped,
+            words=re.compile("no FlopCounterMode"),
+            only_in="torch<2.1",
+            applies=lambda census: True,
+        ),
+        NoNumber(
+            name="fvcore-meta-assertion",
+            summary="While torch traces, sizes are tensors; the meta kernel of a convolution in two dimensions or more "
+            "asserts on them.",
+            source="torch 2.6.0 torch/_meta_registrations.py, calc_conv_nd_return_shape; pytorch #189298",
+            backends=frozenset({"fvcore-meta"}),
+            outcome=Failed,
+            words=re.compile(r"AssertionError: tensor\(False\)"),
+            only_in="torch>=2.5,<2.9",
+            applies=lambda census: any(len(row.out) > 3 for row in _convolutions(census)),
+        ),
+        NoNumber(
+            name="fvcore-meta-tensor-condition",
+            summary="While torch traces, sizes are tensors; the meta kernel of a convolution checks them with a "
+            "condition that has to be a bool.",
+            source="torch/_meta_registrations.py, calc_conv_nd_return_shape; torch/__init__.py, _check_with; "
+            "pytorch #189298",
+            backends=frozenset({"fvcore-meta"}),
+            outcome=Failed,
+            words=re.compile("TypeError: cond must be a bool"),
+            only_in="torch>=2.9",
+            applies=lambda census: any(True for _ in _convolutions(census)),
+        ),
+    )
+}

@@ -176,14 +176,58 @@ def report_(
 
 @app.command()
 def compare(
-    ledgers: Annotated[list[Path], typer.Argument(metavar="LEDGER LEDGER...", help="Ledgers of one model.")],
+    ledgers: Annotated[
+        list[Path], typer.Argument(metavar="LEDGER LEDGER...", help="Ledgers, two or more of each model.")
+    ],
+    output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write versions.md and its chart.")] = None,
 ) -> int:
-    """Say what changed between runs of the same case."""
-    from crosscheck.report import comparison
+    """Say what changed between runs of the same case, by how many MACs, and why."""
+    from crosscheck.report import compare, drift
 
-    compared = comparison.compare(_load(ledgers))
-    _print(compared.text, sys.stdout)
+    compared = compare(_load(ledgers))
+    _writable(output)
+    _print(drift.text(compared), sys.stdout)
+    if output:
+        _wrote(drift.write(compared, output))
     return UNEXPLAINED if compared.changed_totals else 0
+
+
+@app.command()
+def gate(
+    baseline: Annotated[Path, typer.Argument(metavar="BASELINE.json", help="The ledger to hold a new run against.")],
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Where the model is now; default the baseline's own name.")
+    ] = None,
+) -> int:
+    """Run the baseline's case again; fail when its MACs or a counter's verdict changed."""
+    from msgspec import structs
+
+    from crosscheck import report
+    from crosscheck.report.text import plain, plural
+    from crosscheck.run import check_pipeline
+
+    (before,) = _load([baseline])
+    work = before.workload
+    if work is None:
+        raise UsageError(f"{baseline} is of a module by itself; give the ledger of a pipeline")
+    with _progress(before.model) as progress:
+        fresh = check_pipeline(
+            model or before.model,
+            height=work.height,
+            width=work.width,
+            batch_size=work.batch_size,
+            num_inference_steps=work.steps,
+            guidance_scale=work.guidance_scale,
+            scheduler=work.scheduler,
+            backends=list(dict.fromkeys(name for part in before.components for name in part.backends)),
+            progress=progress,
+        )
+    found = report.regressions(before, structs.replace(fresh, model=before.model))
+    for line in found:
+        _print(plain(line), sys.stdout)
+    outcome = f"{plural(len(found), 'change')} since" if found else "as in"
+    _say(f"{before.model}: {outcome} {baseline}")
+    return UNEXPLAINED if found else 0
 
 
 @app.command("list")

@@ -1,20 +1,46 @@
-"""Ledgers as JSON: in and out, read with suspicion."""
+"""Ledgers as JSON: in and out, read with suspicion; and the provenance that goes into them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from packaging.version import Version
 
-from crosscheck.records import FLOPS_PER_MAC, SCHEMA, ConfigError, Counted, Ledger, Recommended
+from crosscheck.records import (
+    FLOPS_PER_MAC,
+    SCHEMA,
+    Component,
+    ConfigError,
+    Counted,
+    Generation,
+    Ledger,
+    Recommended,
+)
 
 #: The largest ledger of the catalogue, with its census, is a fifth of this.
 MAX_BYTES = 16_000_000
 
-
 T = TypeVar("T")
+
+
+#: Packages whose release decides a count.
+PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "thop", "fvcore")
+
+
+def environment(device: str = "meta") -> dict[str, str]:
+    """Releases that decide a count: Python's, the packages', and the device. No host, no path, no clock."""
+    found = {"python": platform.python_version(), "device": device}
+    for name in PACKAGES:
+        try:
+            found[name] = str(Version(version(name)))
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 class _Versioned(msgspec.Struct):
@@ -24,6 +50,11 @@ class _Versioned(msgspec.Struct):
 def dumps(ledger: Ledger) -> str:
     """The ledger as JSON text, schema 1."""
     return msgspec.json.format(msgspec.json.encode(ledger), indent=1).decode() + "\n"
+
+
+def of(model: str, components: Sequence[Component], device: str = "meta") -> Ledger:
+    """The ledger of modules counted by themselves, with `crosscheck.check`."""
+    return Ledger(schema=SCHEMA, model=model, environment=environment(device), components=tuple(components))
 
 
 def load(path: Path) -> Ledger:
@@ -69,7 +100,11 @@ def contradictions(ledger: Ledger) -> Iterator[str]:
                 if name == "aten" and component.census:
                     ran = sum(row.macs for row in component.census.ops)
                     yield from _differs(f"{where}: aten: macs", outcome.macs, ran)
-    generation = ledger.generation
+    if ledger.generation:
+        yield from _generation_contradictions(ledger.generation)
+
+
+def _generation_contradictions(generation: Generation) -> Iterator[str]:
     yield from _unequal("generation", generation.recommended)
     for part in generation.components:
         yield from _differs(f"generation: {part.name}: calls", part.calls, sum(case.calls for case in part.cases))

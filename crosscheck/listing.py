@@ -11,9 +11,8 @@ from crosscheck import backends, causes, configs
 
 def list_backends() -> str:
     """Every registered backend with where it comes from; the core ones run by default."""
-    rows = [
-        (name, "core" if name in backends.CORE else "entry point", value) for name, value in backends.table().items()
-    ]
+    kinds = dict.fromkeys(backends.CORE, "core") | dict.fromkeys(backends.PROBES, "probe")
+    rows = [(name, kinds.get(name, "entry point"), value) for name, value in backends.table().items()]
     return tabulate(rows, headers=("backend", "kind", "class"), tablefmt="simple")
 
 
@@ -28,8 +27,12 @@ def list_models() -> str:
 
 def list_causes() -> str:
     """Every cause with the backends it applies to."""
-    rows = [(cause.name, ", ".join(sorted(cause.backends)), cause.summary) for cause in causes.CAUSES.values()]
-    return tabulate(rows, headers=("cause", "backends", "why"), tablefmt="simple", maxcolwidths=(None, 24, 70))
+    known: list[causes.Cause | causes.NoNumber] = [*causes.CAUSES.values(), *causes.NO_NUMBER.values()]
+    rows = [
+        (entry.name, ", ".join(sorted(entry.backends)), ", ".join(entry.releases), entry.summary) for entry in known
+    ]
+    headers = ("cause", "backends", "releases", "why")
+    return tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=(None, 24, 24, 70))
 
 
 def _is_model(component: configs.ComponentConfig) -> bool:

@@ -403,6 +403,7 @@ def check(
     tensors don't have, or runs an operator that may hold MACs and has no rule.
     """
     from crosscheck import reconcile
+    from crosscheck.ledger import environment
 
     case = case_of(module, inputs, kwargs)
     names = registry.choose(backends)
@@ -411,7 +412,7 @@ def check(
     if not isinstance(trace, Measured):
         reason = trace.error if isinstance(trace, Failed) else trace.reason
         raise UncountedError(f"{type(module).__name__}: {reason}")
-    return reconcile.component(case, result, params(module), notes(case))
+    return reconcile.component(case, result, params(module), environment(case.device), notes(case))
 
 
 def case_of(

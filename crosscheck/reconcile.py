@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from crosscheck import causes
 from crosscheck.records import (
     HEADLINE,
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
     from crosscheck.measure import CaseResult
 
 
-def component(case: Case, result: CaseResult, params: int, notes: Sequence[str] = ()) -> Component:
+def component(
+    case: Case, result: CaseResult, params: int, environment: causes.Environment, notes: Sequence[str] = ()
+) -> Component:
     """The record of one case: its recommendation, and every backend's outcome held against the reference."""
-    recommended, outcomes = reconcile(result.outcomes, result.census)
+    recommended, outcomes = reconcile(result.outcomes, result.census, environment)
     return Component(
         name=case.name,
         class_name=case.class_name,
@@ -48,11 +52,17 @@ def component(case: Case, result: CaseResult, params: int, notes: Sequence[str] 
 
 
 def reconcile(
-    outcomes: Mapping[str, Measured | Skipped | Failed], census: Census | None
+    outcomes: Mapping[str, Measured | Skipped | Failed], census: Census | None, environment: causes.Environment
 ) -> tuple[Recommended, dict[str, Outcome]]:
     """Hold every measured backend against the reference: the closed form where there is one, else the trace."""
     recommended, reference = _recommend(outcomes, census)
-    held = {name: _held(name, outcome, reference, census) for name, outcome in outcomes.items()}
+    predicted = {name: causes.no_number(name, environment, census) for name in outcomes}
+    held = {
+        name: _counted(name, outcome, reference, census, environment, predicted[name])
+        if isinstance(outcome, Measured)
+        else _without_number(outcome, predicted[name])
+        for name, outcome in outcomes.items()
+    }
     return recommended, held
 
 
@@ -89,19 +99,24 @@ def unequal_ops(closed_form: Mapping[str, int], trace: Mapping[str, int]) -> str
     return "; ".join(f"{what}: {a:,} and {b:,}" for what, (a, b) in sums.items() if a != b)
 
 
-def _held(name: str, outcome: Measured | Skipped | Failed, reference: int | None, census: Census | None) -> Outcome:
-    if isinstance(outcome, Skipped):
-        return outcome
-    if isinstance(outcome, Failed):
-        return Failed(
-            error=outcome.error,
-            version=outcome.version,
-            known=causes.known_failure(name, outcome.version, outcome.error, census),
-        )
+def _without_number(outcome: Skipped | Failed, predicted: causes.NoNumber | None) -> Outcome:
+    words = outcome.reason if isinstance(outcome, Skipped) else outcome.error
+    known = predicted and isinstance(outcome, predicted.outcome) and predicted.words.search(words)
+    return structs.replace(outcome, known=predicted.name if predicted and known else "")
+
+
+def _counted(
+    name: str,
+    outcome: Measured,
+    reference: int | None,
+    census: Census | None,
+    environment: causes.Environment,
+    predicted: causes.NoNumber | None,
+) -> Outcome:
     if reference is None:
         return Failed(error=f"counted {outcome.macs:,}, but there is no reference to hold it against",
                       version=outcome.version)  # fmt: skip
-    terms = causes.explain(name, outcome.version, census) if census else ()
+    terms = causes.explain(name, environment, census) if census else ()
     gap = outcome.macs - reference
     return Counted(
         version=outcome.version,
@@ -113,6 +128,7 @@ def _held(name: str, outcome: Measured | Skipped | Failed, reference: int | None
         gap=gap,
         terms=terms,
         residual=gap - sum(term.macs for term in terms),
+        stale_excuse=predicted.name if predicted else "",
     )
 
 
@@ -174,16 +190,14 @@ def _generation_component(name: str, cases: Sequence[GenerationCase]) -> Generat
 
 def again(ledger: Ledger) -> tuple[Ledger, tuple[str, ...]]:
     """The ledger with its reconciliation made anew from raw totals and census, and the cells that changed."""
-    import msgspec
-
     components, changed = [], []
     for old in ledger.components:
         try:
-            recommended, outcomes = reconcile(old.backends, old.census)
+            recommended, outcomes = reconcile(old.backends, old.census, ledger.environment)
         except (ArithmeticError, LookupError, ValueError) as error:  # of strangers
             raise ConfigError(f"{old.name}: the ledger can't be reconciled again: {error}") from error
         changed += [f"{old.name}: {name}" for name, outcome in outcomes.items() if outcome != old.backends[name]]
         if recommended != old.recommended:
             changed.append(f"{old.name}: recommended")
-        components.append(msgspec.structs.replace(old, recommended=recommended, backends=outcomes))
-    return msgspec.structs.replace(ledger, components=tuple(components)), tuple(changed)
+        components.append(structs.replace(old, recommended=recommended, backends=outcomes))
+    return structs.replace(ledger, components=tuple(components)), tuple(changed)

@@ -160,12 +160,16 @@ class Counted(Measured, frozen=True, kw_only=True, tag_field="status", tag="coun
     terms: tuple[Term, ...]
     residual: int
     """``gap`` less the terms; explained means 0."""
+    stale_excuse: str = ""
+    """The sourced prediction that this backend gives no number here, which it did."""
 
 
 class Skipped(Record, frozen=True, kw_only=True, tag_field="status", tag="skipped"):
     """A backend that does not apply, and why."""
 
     reason: str
+    known: str = ""
+    """The sourced cause that predicts this, if one does."""
 
 
 class Failed(Record, frozen=True, kw_only=True, tag_field="status", tag="failed"):
@@ -280,10 +284,11 @@ class Ledger(Record, frozen=True, kw_only=True):
     schema: int
     model: str
     pipeline: str = ""
-    workload: Workload
+    workload: Workload | None = None
+    """None where modules were counted by themselves, without a pipeline; so is ``generation``."""
     environment: dict[str, str]
     components: tuple[Component, ...]
-    generation: Generation
+    generation: Generation | None = None
 
     def component(self, name: str) -> Component:
         """The component called ``name``; a `UsageError` lists what there is."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from crosscheck import backends as registry
 from crosscheck import pipelines, reconcile
+from crosscheck.ledger import environment
 from crosscheck.measure import TIME_LIMIT, Progress, measure, notes, params
 from crosscheck.pipelines import first_line
 from crosscheck.records import (
@@ -97,13 +98,14 @@ def check_pipeline(
             "num_inference_steps": num_inference_steps,
         }
         hollow = _run(pipe, {**asked, **call})
-        components = _components(hollow, names, time_limit, progress)
+        recorded = environment()
+        components = _components(hollow, names, recorded, time_limit, progress)
     return Ledger(
         schema=SCHEMA,
         model=label,
         pipeline=type(pipe).__name__,
         workload=workload,
-        environment=environment(),
+        environment=recorded,
         components=components,
         generation=_generation(hollow, components),
     )
@@ -220,7 +222,9 @@ def _modules(pipe: Any) -> dict[str, Any]:
     return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
 
 
-def _components(hollow: Hollow, names: Sequence[str], time_limit: float, progress: Progress) -> tuple[Component, ...]:
+def _components(
+    hollow: Hollow, names: Sequence[str], recorded: Mapping[str, str], time_limit: float, progress: Progress
+) -> tuple[Component, ...]:
     import torch
 
     from crosscheck import hollow as running
@@ -231,7 +235,7 @@ def _components(hollow: Hollow, names: Sequence[str], time_limit: float, progres
     with torch.no_grad():  # as pipelines run
         results = measure(cases, names, known=known, time_limit=time_limit, progress=progress)
     return tuple(
-        reconcile.component(case, result, params(case.module), notes(case))
+        reconcile.component(case, result, params(case.module), recorded, notes(case))
         for case, result in zip(cases, results, strict=True)
     )
 
@@ -276,19 +280,3 @@ def _generation_case(calls: Calls) -> tuple[GenerationCase, str]:
         analytic=analytic,
         aten=calls.macs,
     ), differing
-
-
-def environment() -> dict[str, str]:
-    """Versions that decide a count: Python, the libraries and the device. No host, no path, no clock."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    from packaging.version import Version
-
-    found = {"python": platform.python_version(), "device": "meta"}
-    for name in ("torch", "diffusers", "transformers", "thop", "fvcore"):
-        try:
-            found[name] = str(Version(version(name)))
-        except PackageNotFoundError:
-            continue
-    return found

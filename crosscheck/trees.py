@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 
+from crosscheck import versions
 from crosscheck.records import TensorSpec
 
 _LEAVES = (str, bytes, int, float, complex, bool, type(None), type, torch.dtype, torch.device, torch.Generator)
@@ -75,7 +75,7 @@ def _items(tree: Any) -> list[tuple[Any, Any]]:
 def specs(method: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     """Name, shape and dtype of each tensor given to ``method``, by its parameters' names where they bind."""
     try:
-        given: dict[str, Any] = dict(inspect.signature(method).bind(*args, **kwargs).arguments)
+        given: dict[str, Any] = dict(versions.signature(method).bind(*args, **kwargs).arguments)
     except (TypeError, ValueError):
         given = {**{f"input_{i}": arg for i, arg in enumerate(args)}, **kwargs}
     if isinstance(given.get("kwargs"), dict):

@@ -8,12 +8,10 @@ import inspect
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from installed import attention_as_products
 from strategies import Drawn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     CLIPConfig,
     CLIPTextConfig,
@@ -92,7 +90,9 @@ def torch_macs(drawn: Drawn) -> tuple[int, int]:
     real = drawn.class_name == "StableDiffusionSafetyChecker"
     device = "cpu" if real else "meta"
     module = build(drawn.class_name, drawn.config, device)
-    attention = sdpa_kernel(SDPBackend.MATH) if real else contextlib.nullcontext()
+    attention = attention_as_products() if real else contextlib.nullcontext()
+    from torch.utils.flop_counter import FlopCounterMode
+
     with attention, FlopCounterMode(display=False) as counter:
         call(module, drawn.entry, drawn.inputs, device)
     flops = counter.get_flop_counts()["Global"]

@@ -7,12 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 import pytest
 import sympy
 from hypothesis import HealthCheck, given, settings
+from installed import holds, needs
 from published_configs import (
     CLIP_G,
     CLIP_H,
@@ -34,7 +35,10 @@ from strategies import Drawn, autoencoders, safety_checkers, text_encoders, unet
 
 import crosscheck
 from crosscheck.backends.analytic import FORMS, NoClosedForm, Work, autoencoder_kl, clip, count, unet_2d_condition
+from crosscheck.reconcile import unequal_ops
 
+every_option = needs("diffusers>=0.30", "the classes have the options that the closed forms were read off with")
+mid_block = needs("diffusers>=0.24", "UNetMidBlock2D in UNet2DConditionModel")
 drawn_models = settings(suppress_health_check=[HealthCheck.too_slow])
 
 PLAIN = {
@@ -174,8 +178,8 @@ class TestFullSize:
             pytest.param(UNCLIP, unet_inputs(9, 1024, class_labels=(1, 2048)), id="unclip"),
             pytest.param(X4_UPSCALER, unet_inputs(9, 1024, 7, class_labels=(1,)), id="x4-upscaler"),
             pytest.param(SDXL_REFINER, sdxl_inputs(9, 1280, 5), id="sdxl-refiner"),
-            pytest.param(SSD_1B, sdxl_inputs(9), id="ssd-1b"),
-            pytest.param(PLAIN, {"sample": (1, 4, 9, 9), "timestep": (1,)}, id="no text"),
+            pytest.param(SSD_1B, sdxl_inputs(9), id="ssd-1b", marks=mid_block),
+            pytest.param(PLAIN, {"sample": (1, 4, 9, 9), "timestep": (1,)}, id="no text", marks=mid_block),
             # Embeddings of the one condition are computed once, for both images.
             pytest.param(SDXL, sdxl_inputs(9) | TWO_IMAGES, id="sdxl, two images of one condition"),
         ],
@@ -187,22 +191,26 @@ class TestFullSize:
 def assert_equal_to_torch(drawn: Drawn) -> None:
     """Convolution apart, the rest together: torch's counter can't tell attention from products."""
     work = count(*drawn)
-    conv, rest = torch_macs(drawn)
-
-    assert (work.conv, work.linear + work.attention + work.matmul) == (conv, rest)
-    assert work.total == conv + rest
     traced = traced_macs(drawn)
-    assert {op: getattr(work, op) for op in traced} == traced
+
+    if holds("transformers>=4.43"):
+        assert {op: getattr(work, op) for op in traced} == traced
+    else:  # attention is written out, as products
+        assert unequal_ops(asdict(work), traced) == ""
+    if holds("torch>=2.1"):
+        assert (work.conv, work.linear + work.attention + work.matmul) == torch_macs(drawn)
 
 
 class TestRandomModels:
     """The closed form from the config alone; the trace, op by op, and torch's counter from the real class."""
 
+    @every_option
     @drawn_models
     @given(unets())
     def test_unet(self, drawn):
         assert_equal_to_torch(drawn)
 
+    @every_option
     @drawn_models
     @given(autoencoders())
     def test_autoencoder(self, drawn):
@@ -286,8 +294,8 @@ class TestConfigs:
     @pytest.mark.parametrize(
         ("class_name", "defaults"),
         [
-            ("UNet2DConditionModel", unet_2d_condition.DEFAULTS),
-            ("AutoencoderKL", autoencoder_kl.DEFAULTS),
+            pytest.param("UNet2DConditionModel", unet_2d_condition.DEFAULTS, marks=every_option),
+            pytest.param("AutoencoderKL", autoencoder_kl.DEFAULTS, marks=every_option),
             ("CLIPTextModel", clip.TEXT_DEFAULTS),
             ("CLIPVisionModel", clip.VISION_DEFAULTS),
             ("StableDiffusionSafetyChecker", {"projection_dim": clip.PROJECTION_DIM}),

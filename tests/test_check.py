@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as F
+from installed import COUNTING, holds, needs
 from modules import BLOCK, BLOCK_MACS, Block, Function, block, check_block, zeros
 from torch import nn
 
@@ -30,8 +31,10 @@ def test_the_block_under_every_counter(device):
         "thop-query-only": {"softmax-as-macs": SOFTMAX},
         "fvcore": {"fvcore-groupnorm-5": NORM},
         "fvcore-plain": {"attention-not-counted": -ATTENTION, "fvcore-groupnorm-5": NORM},
-        # torch's own counter has no formula for the fused CPU kernel; on meta attention runs as two bmm
-        "flop_counter": {"flop_counter-cpu-attention": -ATTENTION} if device == "cpu" else {},
+        # torch's own counter had no formula for the fused CPU kernel; on meta attention runs as two bmm
+        "flop_counter": {"flop_counter-cpu-attention": -ATTENTION}
+        if device == "cpu" and holds("torch>=2.4,<2.15")
+        else {},
     }
 
     assert check.recommended.status == "unconfirmed"
@@ -39,8 +42,8 @@ def test_the_block_under_every_counter(device):
     assert check.recommended.macs == BLOCK_MACS
     assert check.recommended.flops == 2 * BLOCK_MACS
     assert isinstance(check["analytic"], Skipped)
-    for name, terms in expected.items():
-        outcome = check[name]
+    for name in COUNTING[1:]:
+        outcome, terms = check[name], expected[name]
         assert isinstance(outcome, Counted), (name, outcome)
         assert {term.cause: term.macs for term in outcome.terms} == terms, name
         assert (outcome.residual, outcome.macs) == (0, BLOCK_MACS + sum(terms.values())), name
@@ -223,6 +226,7 @@ def test_convolutions_of_every_dimension(device):
         assert check.recommended.by_op["conv"] == macs, module
 
 
+@needs("torch>=2.5", "enable_gqa")
 def test_grouped_queries_and_broadcast_heads():
     q, k, v = zeros(2, 8, 5, 16), zeros(2, 2, 7, 16), zeros(2, 2, 7, 24)
     module = Function(lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True))
@@ -242,7 +246,7 @@ def test_causal_attention_shows_its_triangle_beside_the_dense_count():
     assert check.recommended.causal_macs == 2 * (1 + 2 + 3 + 4 + 5) * 16
 
 
-def test_scripted_and_compiled_children_are_counted():
+def test_scripted_children_are_counted():
     scripted = torch.jit.script(nn.Linear(32, 48))
     module = Function(lambda self, x: self.a(x), a=scripted)
 
@@ -250,6 +254,9 @@ def test_scripted_and_compiled_children_are_counted():
 
     assert check.recommended.macs == LINEAR
 
+
+@needs("torch>=2.1", "torch.compile on this Python")
+def test_compiled_children_are_counted():
     compiled = Function(lambda self, x: self.a(x), a=torch.compile(nn.Linear(32, 48), backend="eager"))
 
     check = crosscheck.check(compiled, torch.zeros(10, 32), backends=("aten",))
@@ -262,7 +269,7 @@ def test_scripted_and_compiled_children_are_counted():
 
 def test_control_flow_on_values_is_refused_on_meta_and_run_on_real_tensors():
     module = Function(lambda self, x: self.a(x) if x.sum() > 0 else x, a=nn.Linear(32, 48))
-    with pytest.raises(UncountedError, match=r"^Function: .*meta"):
+    with pytest.raises(UncountedError, match=r"^Function: .*[Mm]eta"):
         crosscheck.check(copy.deepcopy(module).to("meta"), zeros(10, 32))
 
     assert crosscheck.check(module, torch.ones(10, 32), backends=("aten",)).recommended.macs == LINEAR
@@ -276,6 +283,7 @@ def test_a_forward_that_raises_is_refused_in_one_line():
         crosscheck.check(Function(broken), zeros(1))
 
 
+@needs("torch>=2.4", "torch.library.custom_op")
 def test_a_custom_operator_is_refused_by_name():
     @torch.library.custom_op("crosscheck_tests::mystery", mutates_args=())
     def mystery(x: torch.Tensor) -> torch.Tensor:
@@ -461,6 +469,7 @@ def test_the_scripted_fast_path_of_an_encoder_layer_is_refused():
         crosscheck.check(Function(lambda self, x: self.a(x), a=layer), torch.randn(1, 8, 64), backends=("aten",))
 
 
+@needs("torch>=2.1", "before, no lazy buffer becomes a real one under a torch function mode")
 def test_a_lazy_buffer_stays_lazy():
     module = nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d())
     before = dict(module.named_parameters()), dict(module.named_buffers())
@@ -472,6 +481,7 @@ def test_a_lazy_buffer_stays_lazy():
     assert all(old[name] is value for old, new in zip(before, after, strict=True) for name, value in new.items())
 
 
+@needs("torch>=2.1", "torch.jagged")
 def test_a_jagged_tensor_is_refused():
     rows = torch.nested.nested_tensor([torch.zeros(3, 4), torch.zeros(5, 4)], layout=torch.jagged)
     with pytest.raises(UncountedError, match="jagged"):

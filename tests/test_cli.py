@@ -182,7 +182,7 @@ def changed_total(ledger: Ledger) -> Ledger:
 COMPARED = {
     "the same": (lambda ledger: ledger, 0, "0 of 28 numbers changed"),
     "another backend's number": (one_off, 0, "1 of 28 numbers changed over 2 runs; no recommended total changed"),
-    "a total": (changed_total, 1, f"+{tiny.LINEAR + tiny.ATTENTION:,} MACs"),
+    "a total": (changed_total, 1, f"MACs (+{tiny.LINEAR + tiny.ATTENTION:,})"),
 }
 
 
@@ -197,6 +197,54 @@ def test_compare_says_what_changed(place, change, status, words):
     assert words in done.stdout
 
 
+def test_compare_writes_a_page_and_a_chart(place):
+    for release in ("2.10.0", "2.9.1"):
+        ledger = replace(tiny.ledger(), environment=tiny.ledger().environment | {"torch": release})
+        Path(f"{release}.json").write_text(ledger.to_json())
+
+    done = cli("compare", "2.10.0.json", "2.9.1.json", "-o", "new", without=TORCH_AND_TOOLS)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == ["crosscheck: wrote new/versions.md", "crosscheck: wrote new/versions.svg"]
+    assert "|     1 | 2.9.1   |\n|     2 | 2.10.0  |" in Path("new/versions.md").read_text()
+    assert Path("new/versions.svg").read_text().startswith("<?xml")
+
+
+# -- gate --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def baseline(place):
+    """A folder, and the ledger that was made of it."""
+    tiny.folder(place / "tiny")
+    Path("baseline.json").write_text(tiny.ledger().to_json())
+
+
+def test_a_gate_lets_through_what_did_not_change(baseline):
+    done = cli("gate", "baseline.json", "tiny")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "crosscheck: tiny: as in baseline.json\n"
+
+
+def test_a_gate_stops_changed_macs(baseline):
+    tiny.edit(Path("tiny/text_encoder/config.json"), intermediate_size=tiny.HIDDEN + 1)
+
+    done = cli("gate", "baseline.json", "tiny")
+
+    more = 2 * tiny.TOKENS * tiny.WIDTH  # one column of the first layer, one row of the second
+    was = tiny.LINEAR + tiny.ATTENTION
+    assert done.returncode == 1
+    assert f"text_encoder: recommended: {was:,}, then {was + more:,} MACs (+{more:,})" in done.stdout.splitlines()
+    assert "generation: recommended: " in done.stdout
+    assert done.stderr == "crosscheck: tiny: 2 changes since baseline.json\n"
+
+
+def test_a_gate_stops_a_changed_verdict(baseline):
+    done = cli("gate", "baseline.json", "tiny", without=("fvcore",))
+    assert done.returncode == 1
+    assert "unet: fvcore: explained, then failed, no longer fvcore-groupnorm-5" in done.stdout
+
+
 # -- list and help -----------------------------------------------------------------------------------------------------
 
 SHOWN = {
@@ -207,6 +255,7 @@ SHOWN = {
     ("run", "--help"): "--guidance-scale",
     ("report", "--help"): "LEDGER...",
     ("compare", "--help"): "LEDGER LEDGER...",
+    ("gate", "--help"): "BASELINE.json",
     ("list", "--help"): "backends|models|causes",
 }
 
@@ -238,6 +287,7 @@ def spoiled(place: Path) -> None:
     (place / "other.json").write_text(replace(tiny.ledger(), model="other").to_json())
     thop = tiny.ledger().component("unet")["thop"]
     (place / "false.json").write_text(with_outcome(tiny.ledger(), "unet", "thop", macs=thop.macs + 1).to_json())
+    (place / "module.json").write_text(replace(tiny.ledger(), workload=None, generation=None).to_json())
     nothing = replace(tiny.ledger().generation, components=(), recommended=Recommended.of("confirmed", {}))
     (place / "nothing.json").write_text(replace(tiny.ledger(), components=(), generation=nothing).to_json())
 
@@ -286,6 +336,11 @@ REFUSED = {
     "compare": "Missing argument 'LEDGER LEDGER...'",
     "compare good.json": "got 1 ledger: give two or more",
     "compare good.json other.json": "the ledgers differ in model (tiny and other)",
+    "compare good.json good.json -o file": "can't write to file: File exists",
+    "gate": "Missing argument 'BASELINE.json'",
+    "gate nosuch.json": "nosuch.json: can't be read",
+    "gate good.json": "unknown model 'tiny'; allowed",
+    "gate module.json": "module.json is of a module by itself; give the ledger of a pipeline",
     "list": "Missing argument 'backends|models|causes'",
     "list nonsense": "can't list 'nonsense'; allowed: backends, models, causes",
 }
@@ -376,7 +431,9 @@ class Endless(Backend):
 def test_an_interrupted_run_leaves_no_file_and_no_process(place):
     tiny.folder(place / "tiny")
     site = plugins.install(place / "sample", {"endless": "endless:Endless"}, {"endless": ENDLESS})
-    command = arguments("run", "tiny", "-b", "endless", "--steps", 1, "-o", "out", "--json", "x.json")
+    # Where the tests run in the background of a shell, an interrupt is ignored, and so in every child.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = arguments("run", "tiny", "-b", "endless", "--steps", 1, "-o", "out", "--json", "x.json", first=heard)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **streams, env=environment(site)) as run:
         while not Path("started").exists():

@@ -261,7 +261,7 @@ def test_explanations_name_their_source(monkeypatch: pytest.MonkeyPatch) -> None
         causes, "CAUSES", {"thop-layernorm-4": SimpleNamespace(summary="4 an element", source="a.py:3")}
     )
     monkeypatch.setattr(
-        causes, "KNOWN_FAILURES", {"tool-breaks": SimpleNamespace(summary="it breaks", source="b.py:5")}
+        causes, "NO_NUMBER", {"tool-breaks": SimpleNamespace(summary="it breaks", source="b.py:5", releases=())}
     )
     ledger = with_outcome(SAMPLE, "unet", "tool", Failed(error="x", known="tool-breaks"))
     text = section(report.markdown(ledger), "## Why they differ")

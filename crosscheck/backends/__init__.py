@@ -27,13 +27,17 @@ CORE = {
     "fvcore-plain": "crosscheck.backends.fvcore:FvcorePlain",
     "flop_counter": "crosscheck.backends.flop_counter:FlopCounter",
 }
+#: Ours too, and run when asked for: tools in ways that go wrong.
+PROBES = {
+    "fvcore-meta": "crosscheck.backends.fvcore:FvcoreMeta",
+}
 #: Always computed, whichever are asked for: the closed form, and the trace that must equal it.
 REFERENCES = ("analytic", "aten")
 
 
 def table() -> dict[str, str]:
     """Every backend there is: ours, then the entry points of other installed packages."""
-    return {**{point.name: point.value for point in entry_points(group=GROUP)}, **CORE}
+    return {**{point.name: point.value for point in entry_points(group=GROUP)}, **CORE, **PROBES}
 
 
 def choose(names: Sequence[str] | None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crosscheck import versions
 from crosscheck.backends.entry import call
 from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
 from crosscheck.records import FLOPS_PER_MAC
@@ -14,11 +15,10 @@ class FlopCounter(Backend):
     distribution = "torch"
 
     def run(self, case: Case) -> int:
-        try:
-            from torch.utils.flop_counter import FlopCounterMode
-        except ImportError as error:
-            raise NotApplicable(f"this torch has no FlopCounterMode (it came with 2.1): {error}") from error
-        with FlopCounterMode(display=False) as mode:
+        counter = versions.flop_counter_mode()
+        if counter is None:
+            raise NotApplicable("this torch has no FlopCounterMode: it came with 2.1")
+        with counter(display=False) as mode:
             call(case)
         return int(mode.get_total_flops())
 

@@ -17,10 +17,11 @@ from unittest import mock
 import torch
 import torch._meta_registrations
 import torch.nn.functional as F
+from torch.utils._python_dispatch import _disable_current_modes
 
-from crosscheck import formulas
+from crosscheck import formulas, versions
 from crosscheck.backends.entry import Entry
-from crosscheck.backends.interface import Backend, Case, Count
+from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
 from crosscheck.backends.thop import exact
 
 
@@ -76,6 +77,28 @@ class FvcorePlain(Fvcore):
         return Count(macs=result.plain, uncounted=result.unsupported)
 
 
+class FvcoreMeta(Backend):
+    """fvcore as shipped, on meta tensors: what someone gets who does as with any other counter."""
+
+    name = "fvcore-meta"
+    distribution = "fvcore"
+
+    def run(self, case: Case) -> FvcoreRun:
+        from fvcore.nn import FlopCountAnalysis
+
+        if case.device != "meta":
+            raise NotApplicable("on real tensors fvcore as shipped is fvcore-plain")
+        logging.getLogger("fvcore").setLevel(logging.ERROR)
+        entry = Entry(case)
+        with _disable_current_modes():  # torch's own meta kernels, on which it depends what is traced
+            analysis = FlopCountAnalysis(entry, entry.inputs).ancestor_mode("caller")
+            plain = exact(analysis.total())
+        return FvcoreRun(handled=plain, plain=plain, unsupported=dict(analysis.unsupported_ops()))
+
+    def read(self, result: FvcoreRun) -> Count:
+        return Count(macs=result.plain, uncounted=result.unsupported)
+
+
 def attention_handle(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     """The handle its users add: B x H x N_q x N_kv x (d_qk + d_v) from the traced shapes of query, key and value."""
     query, key, value = (v.type().sizes() for v in inputs[:3])
@@ -89,7 +112,7 @@ def traceable_convolutions() -> Iterator[None]:
 
     The Meta kernel of aten::convolution is a Python function (torch/_meta_registrations.py, meta_conv): up to torch
     2.4 the trace holds its shape arithmetic and no convolution, from 2.6 it raises. A call of ``torch._convolution``
-    is recorded as the very node that a real trace holds; the meta kernel it needs exists from torch 2.13. Padding by
+    is recorded as the very node that a real trace holds. Padding by
     name is another node, aten::_convolution_mode, which records itself once the kernel below it is not traced.
     """
     names = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -99,7 +122,7 @@ def traceable_convolutions() -> Iterator[None]:
         mock.patch.multiple(F, **traced),
         mock.patch.multiple(torch, **traced),
         mock.patch.object(torch._meta_registrations, "calc_conv_nd_return_shape", shapes),
-        _meta_kernel(),
+        versions.meta_kernel("convolution_overrideable", _empty_convolution),  # torch has its own from 2.13
     ):
         yield
 
@@ -118,20 +141,6 @@ def _untraced(function: Any) -> Any:
             torch._C._set_tracing_state(state)
 
     return run
-
-
-@contextmanager
-def _meta_kernel() -> Iterator[None]:
-    """A Meta kernel of aten::convolution_overrideable for torch versions that ship none."""
-    if torch._C._dispatch_has_kernel_for_dispatch_key("aten::convolution_overrideable", "Meta"):
-        yield
-        return
-    library = torch.library.Library("aten", "IMPL")
-    library.impl("convolution_overrideable", _empty_convolution, "Meta")
-    try:
-        yield
-    finally:
-        library._destroy()
 
 
 def _empty_convolution(

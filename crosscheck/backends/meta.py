@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from crosscheck import versions
+
 
 class QuickMeta(TorchDispatchMode):
     """While entered, answers the commonest operators on meta with empty tensors of the right shape."""
@@ -113,6 +115,7 @@ _RULES: dict[Any, Callable[..., Any]] = {
             torch.ops.aten.gelu.default,
             torch.ops.aten.sigmoid.default,
             torch.ops.aten._softmax.default,
+            *versions.safe_softmax(),
         ),
         _same,
     ),
@@ -133,5 +136,3 @@ _RULES: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.native_group_norm.default: _group_norm,
     torch.ops.aten.convolution.default: _convolution,
 }
-if hasattr(torch.ops.aten, "_safe_softmax"):  # from torch 2.5
-    _RULES[torch.ops.aten._safe_softmax.default] = _same

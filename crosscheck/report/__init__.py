@@ -9,7 +9,7 @@ from urllib.parse import quote
 from crosscheck.files import write_atomically
 from crosscheck.records import Ledger
 from crosscheck.report.bridges import bridges, cause_names, headline
-from crosscheck.report.comparison import Comparison, compare
+from crosscheck.report.comparison import Comparison, compare, regressions
 from crosscheck.report.index import index
 from crosscheck.report.remarks import DEFINITIONS, anchors, explanations, left_out, provenance
 from crosscheck.report.terminal import summary
@@ -17,7 +17,18 @@ from crosscheck.report.text import escape, stem
 from crosscheck.report.totals import breakdown, recommended
 from crosscheck.report.verdict import problems, sentence
 
-__all__ = ["Comparison", "compare", "index", "markdown", "problems", "sentence", "stem", "summary", "write"]
+__all__ = [
+    "Comparison",
+    "compare",
+    "index",
+    "markdown",
+    "problems",
+    "regressions",
+    "sentence",
+    "stem",
+    "summary",
+    "write",
+]
 
 _NO_CHART = "The chart needs matplotlib: `pip install 'crosscheck[report]'`, and write the report to a folder."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from crosscheck.records import Component, Counted, Failed, Ledger, Outcome
+from crosscheck.records import Component, Counted, Ledger, Outcome
 from crosscheck.report.text import count, escape, names, signed, signed_percent, table
 from crosscheck.report.totals import shapes
 from crosscheck.report.verdict import outcomes, reference, verdict
@@ -44,7 +44,7 @@ def cause_names(ledger: Ledger) -> list[str]:
     for _, _, outcome in outcomes(ledger):
         if isinstance(outcome, Counted):
             found |= dict.fromkeys(term.cause for term in outcome.terms)
-        elif isinstance(outcome, Failed) and outcome.known:
+        elif outcome.known:
             found[outcome.known] = None
     return list(found)
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESIDUAL = "residual (not explained)"
-_INK = "#010203"
+INK = "#010203"
 """Stands for the reader's own text colour until the SVG is written."""
-_FAINT = 0.65
+FAINT = 0.65
 _RED = "#e5383b"
 _COLOURS = ("#3b82c4", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#b5651d", "#8c6bb1")
 """Told apart by colour-blind readers, on white and on black; hatched once they run out."""
@@ -38,17 +38,17 @@ _CAP = 100
 """Percent; a bar beyond it is cut, with an arrow."""
 _STYLE = "<style>svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
 _FONTS = "system-ui, -apple-system, Segoe UI, Noto Sans, Helvetica, Arial, sans-serif"
-_SETTINGS: dict[Any, Any] = {
+SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "crosscheck",
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
     "font.size": 9.0,
     "text.parse_math": False,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.labelcolor": _INK,
-    "hatch.color": _INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.labelcolor": INK,
+    "hatch.color": INK,
     "hatch.linewidth": 0.5,
 }
 
@@ -89,11 +89,11 @@ def svg(ledger: Ledger) -> str:
     from matplotlib import style
 
     out = StringIO()
-    with style.context(_SETTINGS, after_reset=True), warnings.catch_warnings():
+    with style.context(SETTINGS, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         figure = _figure([Panel(component, reference(component) or 0) for component in ledger.components])
         figure.savefig(out, format="svg", transparent=True)
-    return _themed(out.getvalue(), f"{ledger.model}: how far each backend is off, by cause")
+    return themed(out.getvalue(), f"{ledger.model}: how far each backend is off, by cause")
 
 
 def _figure(panels: Sequence[Panel]) -> Figure:
@@ -152,11 +152,11 @@ def _frame(axes: Axes, panel: Panel, limits: tuple[float, float], *, last: bool)
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.tick_params(length=0, labelbottom=last)
     axes.spines[:].set_visible(False)
-    axes.grid(axis="x", color=_INK, alpha=0.12, linewidth=0.7)
+    axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.axvline(0, color=_INK, linewidth=0.9, alpha=_FAINT, zorder=0.5)
+    axes.axvline(0, color=INK, linewidth=0.9, alpha=FAINT, zorder=0.5)
     if last:
-        axes.set_xlabel("gap in % of the reference", alpha=_FAINT)
+        axes.set_xlabel("gap in % of the reference", alpha=FAINT)
 
 
 def _bars(axes: Axes, row: int, bars: Sequence[tuple[str, float]], looks: Mapping[str, Look]) -> None:
@@ -170,7 +170,7 @@ def _bars(axes: Axes, row: int, bars: Sequence[tuple[str, float]], looks: Mappin
         ends[percent > 0] += width
     for cut, edge, marker in ((ends[True] > high, high, ">"), (ends[False] < low, low, "<")):
         if cut:
-            axes.plot(edge, row, marker=marker, color=_INK, markersize=5, clip_on=False)
+            axes.plot(edge, row, marker=marker, color=INK, markersize=5, clip_on=False)
 
 
 def _label(axes: Axes, row: int, outcome: Outcome) -> None:
@@ -179,7 +179,7 @@ def _label(axes: Axes, row: int, outcome: Outcome) -> None:
     if isinstance(outcome, Counted) and outcome.gap:
         text = signed_percent(outcome.gap, outcome.macs - outcome.gap) + (" residual" if word == "residual" else "")
     elif word == "exact":
-        axes.plot(0, row, marker="o", markersize=4.5, color=_INK)
+        axes.plot(0, row, marker="o", markersize=4.5, color=INK)
     axes.text(
         _across(_TEXT),
         row,
@@ -188,7 +188,7 @@ def _label(axes: Axes, row: int, outcome: Outcome) -> None:
         ha="right",
         va="center_baseline",
         weight="bold" if word in {"residual", "failed"} else "normal",
-        alpha=_FAINT if word in {"skipped", "failed (known)"} else 1.0,
+        alpha=FAINT if word in {"skipped", "failed (known)"} else 1.0,
     )
 
 
@@ -214,7 +214,7 @@ def _across(share: float) -> float:
 def _title(figure: Figure, panel: Panel, height: float) -> None:
     figure.text(0.01, height, plain(panel.component.name, 40), weight="bold", size=11)
     total = f"reference {count(panel.reference)} MACs" if panel.reference else "no reference"
-    figure.text(_EDGE, height, total, ha="right", alpha=_FAINT)
+    figure.text(_EDGE, height, total, ha="right", alpha=FAINT)
 
 
 def _legend(figure: Figure, looks: Mapping[str, Look]) -> None:
@@ -230,7 +230,7 @@ def _legend(figure: Figure, looks: Mapping[str, Look]) -> None:
     )  # fmt: skip
 
 
-def _themed(drawing: str, title: str) -> str:
+def themed(drawing: str, title: str) -> str:
     """``drawing`` in the reader's own ink, light or dark, without what a picture has no need of."""
     drawing = re.sub(r"<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'style="[^"]*"', lambda found: _in_ink(found[0]), drawing)
@@ -240,4 +240,4 @@ def _themed(drawing: str, title: str) -> str:
 
 
 def _in_ink(style: str) -> str:
-    return style.replace(_INK, "currentColor").replace("'DejaVu Sans'", _FONTS)
+    return style.replace(INK, "currentColor").replace("'DejaVu Sans'", _FONTS)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise, product
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
-from crosscheck.records import Counted, Ledger, Recommended, Record, Term, UnlikeLedgersError, UsageError
-from crosscheck.report.text import count, escape, names, plain, plural, signed, table
+from packaging.version import InvalidVersion, Version
+
+from crosscheck.ledger import PACKAGES
+from crosscheck.records import (
+    Component,
+    Counted,
+    Ledger,
+    Outcome,
+    Recommended,
+    Record,
+    Term,
+    UnlikeLedgersError,
+    UsageError,
+)
+from crosscheck.report.text import UNKNOWN, count, giga, names, plain, plural, signed, signed_percent
 from crosscheck.report.verdict import verdict
 
 RECOMMENDED = "recommended"
 GENERATION = "generation"
-_FIRST = ("torch", "diffusers", "transformers", "thop", "fvcore")
-_NAMED = 3
 
 
 class Cell(Record, frozen=True, kw_only=True):
@@ -20,114 +31,255 @@ class Cell(Record, frozen=True, kw_only=True):
 
     macs: int | None
     verdict: str
+    gap: int | None = None
+    """None for a recommended total."""
     terms: tuple[Term, ...] = ()
+    known: str = ""
+    """What predicts that there is no number."""
 
     def __str__(self) -> str:
-        return self.verdict if self.macs is None else count(self.macs)
+        if self.macs is None:
+            return self.verdict
+        return giga(self.macs) if self.gap is None else signed_percent(self.gap, self.macs - self.gap)
 
     def until(self, later: Cell) -> str:
         """What changed from this run to a later one; empty where nothing did."""
         changes = []
         if self.macs is not None and later.macs is not None and self.macs != later.macs:
-            changes.append(f"{signed(later.macs - self.macs)} MACs")
+            difference = signed(later.macs - self.macs)
+            changes.append(f"{count(self.macs)}, then {count(later.macs)} MACs ({difference})")
         if self.verdict != later.verdict:
             changes.append(f"{self.verdict}, then {later.verdict}")
-        changes += [f"no longer {text}" for text in _texts(set(self.terms) - set(later.terms))]
-        changes += [f"now {text}" for text in _texts(set(later.terms) - set(self.terms))]
+        changes += [f"no longer {text}" for text in _texts(self, later)]
+        changes += [f"now {text}" for text in _texts(later, self)]
         return ", ".join(changes)
 
 
 class Row(Record, frozen=True, kw_only=True):
-    """One backend's number of one component, across the runs."""
+    """One backend's number of one component of a model, across the runs."""
 
+    model: str
+    device: str
     component: str
     backend: str
     cells: tuple[Cell, ...]
 
     @property
-    def changed(self) -> bool:
-        """Whether any run differs from the first in the number, its verdict or its terms."""
-        return bool(self.changes)
+    def last(self) -> Cell:
+        """What the last run of this model gave."""
+        return next(cell for cell in reversed(self.cells) if cell.verdict != NOT_RUN)
+
+    @property
+    def outcomes(self) -> dict[Cell, tuple[int, ...]]:
+        """Each distinct outcome, with the runs it is in, from 1."""
+        found: dict[Cell, tuple[int, ...]] = {}
+        for number, cell in enumerate(self.cells, start=1):
+            if cell.verdict != NOT_RUN:
+                found[cell] = (*found.get(cell, ()), number)
+        return found
+
+    @property
+    def others(self) -> dict[Cell, tuple[int, ...]]:
+        """The outcomes that are not the last run's."""
+        return {cell: runs for cell, runs in self.outcomes.items() if cell != self.last}
 
     @property
     def changes(self) -> str:
-        """What changed from each run to the next; empty where nothing did."""
-        steps = [before.until(after) for before, after in pairwise(self.cells)]
-        if len(steps) == 1:
-            return steps[0]
-        return "; ".join(f"in run {number}: {step}" for number, step in enumerate(steps, start=2) if step)
+        """What changed from other runs to the last; empty where nothing did."""
+        return "; ".join(f"from {numbered(runs)}: {cell.until(self.last)}" for cell, runs in self.others.items())
+
+
+ABSENT, NOT_RUN = "absent", "not run"
 
 
 class Comparison(Record, frozen=True, kw_only=True):
-    """The same model and workload in several environments, a column each. Its strings are not escaped."""
+    """Models in several environments, a column each, older releases first. Its strings are not escaped."""
 
-    model: str
-    labels: tuple[str, ...]
-    """What sets each run's environment apart."""
+    models: tuple[str, ...]
+    environments: tuple[dict[str, str], ...]
+    labels: tuple[tuple[str, ...], ...]
+    """For each run the releases that set it apart."""
     rows: tuple[Row, ...]
+
+    @property
+    def changed(self) -> tuple[Row, ...]:
+        """The rows in which any run differs from another in the number, its verdict or its terms."""
+        return tuple(row for row in self.rows if row.others)
 
     @property
     def changed_totals(self) -> bool:
         """Whether a recommended total, of a component or of the generation, differs between runs."""
-        return any(len({cell.macs for cell in row.cells}) > 1 for row in self.rows if row.backend == RECOMMENDED)
+        totals = [{cell.macs for cell in row.outcomes} for row in self.rows if row.backend == RECOMMENDED]
+        return any(len(macs) > 1 for macs in totals)
 
     @property
     def summary(self) -> str:
         """The outcome in one line."""
-        changed = sum(row.changed for row in self.rows)
         totals = "a recommended total changed" if self.changed_totals else "no recommended total changed"
         numbers, runs = plural(len(self.rows), "number"), plural(len(self.labels), "run")
-        return f"{plain(self.model)}: {changed} of {numbers} changed over {runs}; {totals}."
-
-    @property
-    def markdown(self) -> str:
-        """The comparison as a page."""
-        cells = [[escape(cell) for cell in row] for row in self._grid()]
-        return f"# {escape(self.model)}\n\n**{escape(self.summary)}**\n\n{table(self._align(), cells[0], cells[1:])}\n"
-
-    @property
-    def text(self) -> str:
-        """The comparison for a terminal."""
-        cells = [[plain(cell) for cell in row] for row in self._grid()]
-        return f"{table(self._align(), cells[0], cells[1:], style='simple')}\n\n{self.summary}\n"
-
-    def _align(self) -> str:
-        return f"ll{'r' * len(self.labels)}l"
-
-    def _grid(self) -> list[tuple[str, ...]]:
-        rows = [(r.component, r.backend, *map(str, r.cells), r.changes or "same") for r in self.rows]
-        return [("Component", "Backend", *self.labels, "Change"), *rows]
+        return f"{names(map(plain, self.models))}: {len(self.changed)} of {numbers} changed over {runs}; {totals}."
 
 
 def compare(ledgers: Sequence[Ledger]) -> Comparison:
-    """Hold runs of the same model and workload against each other, in the order given."""
+    """Hold runs of the same model and workload against each other; each model in two environments or more.
+
+    Runs are in the order of their releases, and in the order given where these are equal.
+    """
     if len(ledgers) < 2:
         raise UsageError(f"got {plural(len(ledgers), 'ledger')}: give two or more, of one model and workload")
-    for other in ledgers[1:]:
-        if differences := _differences(ledgers[0], other):
-            raise UnlikeLedgersError(f"the ledgers differ in {differences}: compare runs of one model and workload")
-    runs = [_cells(ledger) for ledger in ledgers]
-    components = dict.fromkeys(component for run in runs for component, _ in run)
-    backends = dict.fromkeys(backend for run in runs for _, backend in run)
-    rows = [key for key in product(components, backends) if any(key in run for run in runs)]
-    absent = Cell(macs=None, verdict="absent")
+    by_model: dict[str, list[Ledger]] = {}
+    for ledger in sorted(ledgers, key=lambda ledger: _order(ledger.environment)):
+        by_model.setdefault(ledger.model, []).append(ledger)
+    _check_alike(by_model)
+    runs: dict[tuple[str, int], dict[str, Ledger]] = {}
+    for model, of in by_model.items():
+        seen: list[str] = []
+        for ledger in of:
+            key = _same_environment(ledger)
+            runs.setdefault((key, seen.count(key)), {})[model] = ledger
+            seen.append(key)
+    columns = sorted(runs.values(), key=lambda run: _order(_environment(run)))
+    environments = tuple(_environment(run) for run in columns)
     return Comparison(
-        model=ledgers[0].model,
-        labels=_labels([ledger.environment for ledger in ledgers]),
-        rows=tuple(Row(component=c, backend=b, cells=tuple(run.get((c, b), absent) for run in runs)) for c, b in rows),
+        models=tuple(by_model),
+        environments=environments,
+        labels=_labels(environments),
+        rows=tuple(row for model in by_model for row in _rows(model, [run.get(model) for run in columns])),
     )
 
 
-def _texts(terms: Iterable[Term]) -> list[str]:
-    return [f"{term.cause} {signed(term.macs)}" for term in sorted(terms, key=lambda term: (term.cause, term.macs))]
+def regressions(baseline: Ledger, fresh: Ledger) -> list[str]:
+    """What a gate stops: a recommended total or a counter's verdict that is not as it was, with what changed."""
+    found = []
+    for row in compare([baseline, fresh]).changed:
+        before, after = row.cells
+        total = row.backend == RECOMMENDED and before.macs != after.macs
+        if total or before.verdict != after.verdict:
+            found.append(f"{row.component}: {row.backend}: {before.until(after)}")
+    return found
+
+
+def numbered(runs: Sequence[int]) -> str:
+    """``run 3``, ``runs 1, 2 and 5 to 9``."""
+    spans: list[list[int]] = []
+    for run in runs:
+        if spans and spans[-1][-1] == run - 1:
+            spans[-1].append(run)
+        else:
+            spans.append([run])
+    parts = [f"{s[0]} to {s[-1]}" if len(s) > 2 else f"{s[0]} and {s[1]}" if len(s) > 1 else str(s[0]) for s in spans]
+    return f"{'run' if len(runs) == 1 else 'runs'} {', '.join(parts)}"
+
+
+def reasons(cell: Cell, other: Cell) -> list[Term]:
+    """The terms of one outcome that another has not; what predicts that there is no number is one of 0."""
+    known = [Term(cause=cell.known, macs=0)] if cell.known and cell.known != other.known else []
+    return sorted(set(cell.terms) - set(other.terms), key=lambda term: (term.cause, term.macs)) + known
+
+
+def _texts(cell: Cell, other: Cell) -> list[str]:
+    return [f"{term.cause} {signed(term.macs)}" if term.macs else term.cause for term in reasons(cell, other)]
+
+
+# -- which runs belong together ----------------------------------------------------------------------------------------
+
+
+def _check_alike(by_model: Mapping[str, Sequence[Ledger]]) -> None:
+    """Refuse what is not the same question asked twice."""
+    alone = [model for model, of in by_model.items() if len(of) < 2]
+    if alone:
+        other = next(model for model in by_model if model != alone[-1])
+        raise UnlikeLedgersError(
+            f"the ledgers differ in model ({plain(other)} and {plain(alone[-1])}), and {plain(alone[-1])} has one "
+            "alone: compare runs of one model and workload"
+        )
+    for first, *rest in by_model.values():
+        for other in rest:
+            if differences := _differences(first, other):
+                raise UnlikeLedgersError(
+                    f"the ledgers of {plain(first.model)} differ in {differences}: compare runs of one model and "
+                    "workload"
+                )
 
 
 def _differences(one: Ledger, other: Ledger) -> str:
     """The parts of the question that differ, with both values."""
-    fields = one.workload.__struct_fields__
-    pairs = [(field, getattr(one.workload, field), getattr(other.workload, field)) for field in fields]
-    pairs.insert(0, ("model", one.model, other.model))
+    if (one.workload is None) != (other.workload is None):
+        return "kind (a pipeline and a module by itself)"
+    pairs = [
+        (field, getattr(one.workload, field), getattr(other.workload, field))
+        for field in (one.workload.__struct_fields__ if one.workload else ())
+    ]
+    pairs.append(("device", one.environment.get("device", UNKNOWN), other.environment.get("device", UNKNOWN)))
+    theirs = {component.name: component for component in other.components}
+    for component in one.components:
+        if component.name in theirs:
+            pairs += _component_pairs(component, theirs[component.name])
     return names(f"{field} ({plain(str(a))} and {plain(str(b))})" for field, a, b in pairs if a != b)
+
+
+def _component_pairs(one: Component, other: Component) -> list[tuple[str, object, object]]:
+    """What was put in, where both runs name the input: releases pass on more or fewer of those that are None."""
+    shapes = {spec.name: spec.shape for spec in other.inputs}
+    pairs: list[tuple[str, object, object]] = [(f"class of {one.name}", one.class_name, other.class_name)]
+    pairs += [(f"{one.name}: {s.name}", s.shape, shapes[s.name]) for s in one.inputs if s.name in shapes]
+    return pairs
+
+
+def _environment(run: Mapping[str, Ledger]) -> dict[str, str]:
+    """The releases of a run; the device is the model's."""
+    first = next(iter(run.values())).environment
+    return {key: value for key, value in first.items() if key != "device"}
+
+
+def _same_environment(ledger: Ledger) -> str:
+    return repr(sorted((key, value) for key, value in ledger.environment.items() if key != "device"))
+
+
+def _order(environment: Mapping[str, str]) -> tuple[Version, ...]:
+    return tuple(_release(environment.get(package, "0")) for package in (*PACKAGES, "python"))
+
+
+def _release(text: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return Version("0")
+
+
+def _labels(environments: Sequence[Mapping[str, str]]) -> tuple[tuple[str, ...], ...]:
+    """For each run the fewest releases that tell it from the others, the best known packages first."""
+    keys = dict.fromkeys((*PACKAGES, *sorted({key for environment in environments for key in environment})))
+    chosen: list[str] = []
+    for key in keys:
+        if _distinct(environments, [*chosen, key]) > _distinct(environments, chosen):
+            chosen.append(key)
+    return tuple(tuple(f"{key} {env[key]}" for key in chosen if key in env) for env in environments)
+
+
+def _distinct(environments: Iterable[Mapping[str, str]], keys: Sequence[str]) -> int:
+    return len({tuple(environment.get(key) for key in keys) for environment in environments})
+
+
+# -- their numbers -----------------------------------------------------------------------------------------------------
+
+
+def _rows(model: str, ledgers: Sequence[Ledger | None]) -> list[Row]:
+    runs = [_cells(ledger) if ledger else {} for ledger in ledgers]
+    components = dict.fromkeys(component for run in runs for component, _ in run)
+    backends = dict.fromkeys(backend for run in runs for _, backend in run)
+    missing = [Cell(macs=None, verdict=ABSENT if ledger else NOT_RUN) for ledger in ledgers]
+    return [
+        Row(
+            model=model,
+            device=next(ledger for ledger in ledgers if ledger).environment.get("device", UNKNOWN),
+            component=c,
+            backend=b,
+            cells=tuple(run.get((c, b), absent) for run, absent in zip(runs, missing, strict=True)),
+        )
+        for c, b in product(components, backends)
+        if any((c, b) in run for run in runs)
+    ]
 
 
 def _cells(ledger: Ledger) -> dict[tuple[str, str], Cell]:
@@ -136,26 +288,17 @@ def _cells(ledger: Ledger) -> dict[tuple[str, str], Cell]:
     for component in ledger.components:
         cells[component.name, RECOMMENDED] = _recommended(component.recommended)
         for backend, outcome in component.backends.items():
-            counted = outcome if isinstance(outcome, Counted) else None
-            cells[component.name, backend] = Cell(
-                macs=counted.macs if counted else None,
-                verdict=verdict(outcome),
-                terms=counted.terms if counted else (),
-            )
-    cells[GENERATION, RECOMMENDED] = _recommended(ledger.generation.recommended)
+            cells[component.name, backend] = _outcome(outcome)
+    if ledger.generation:
+        cells[GENERATION, RECOMMENDED] = _recommended(ledger.generation.recommended)
     return cells
+
+
+def _outcome(outcome: Outcome) -> Cell:
+    if isinstance(outcome, Counted):
+        return Cell(macs=outcome.macs, verdict=verdict(outcome), gap=outcome.gap, terms=outcome.terms)
+    return Cell(macs=None, verdict=verdict(outcome), known=outcome.known)
 
 
 def _recommended(total: Recommended) -> Cell:
     return Cell(macs=total.macs, verdict=total.status)
-
-
-def _labels(environments: Sequence[dict[str, str]]) -> tuple[str, ...]:
-    """For each run the versions that set it apart, the best known packages first, and its number where none does."""
-    keys = dict.fromkeys((*_FIRST, *sorted({key for environment in environments for key in environment})))
-    differing = [key for key in keys if len({environment.get(key) for environment in environments}) > 1][:_NAMED]
-    labels = [", ".join(f"{key} {env.get(key, 'absent')}" for key in differing) for env in environments]
-    return tuple(
-        label if label and labels.count(label) == 1 else f"{label} run {number}".strip()
-        for number, label in enumerate(labels, start=1)
-    )

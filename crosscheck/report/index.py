@@ -21,7 +21,8 @@ def _blocks(ledgers: Sequence[Ledger]) -> Iterator[str]:
     yield "## One generation"
     rows = [(_link(ledger, "md", escape(ledger.model)), *_generation(ledger)) for ledger in ledgers]
     yield table("lrrll", ("Model", "MACs", "TMACs", "Status", "Ledger"), rows)
-    yield "\n".join(f"- {escape(ledger.model)}: {workload(ledger.workload)}" for ledger in ledgers)
+    asked = [(ledger.model, ledger.workload) for ledger in ledgers if ledger.workload]
+    yield "\n".join(f"- {escape(model)}: {workload(work)}" for model, work in asked)
     yield "## One forward"
     forwards = [
         ("" if n else escape(ledger.model), escape(c.name), count(c.recommended.macs), c.recommended.status)
@@ -32,10 +33,10 @@ def _blocks(ledgers: Sequence[Ledger]) -> Iterator[str]:
 
 
 def _generation(ledger: Ledger) -> tuple[str, ...]:
-    total = ledger.generation.recommended
-    tera = "" if total.macs is None else ratio(total.macs, 10**12)
-    status = "**not settled**" if problems(ledger) else total.status
-    return count(total.macs), tera, status, _link(ledger, "json", "JSON")
+    total = ledger.generation.recommended if ledger.generation else None
+    macs, tera = ("", "") if total is None else (count(total.macs), ratio(total.macs, 10**12) if total.macs else "")
+    status = "**not settled**" if problems(ledger) else total.status if total else ""
+    return macs, tera, status, _link(ledger, "json", "JSON")
 
 
 def _link(ledger: Ledger, suffix: str, text: str) -> str:

@@ -66,9 +66,12 @@ def provenance(ledger: Ledger) -> Iterator[str]:
 
 
 def _explanation(name: str, target: str) -> str:
-    known = causes.CAUSES.get(name) or causes.KNOWN_FAILURES.get(name)
-    text = f"{escape(known.summary)}<br>Source: {escape(known.source)}" if known else "No explanation on record."
-    return f'- <a id="{target}"></a>**{escape(name)}**: {text}'
+    known = causes.known(name)
+    if known is None:
+        return f'- <a id="{target}"></a>**{escape(name)}**: No explanation on record.'
+    lines = [escape(known.summary), f"Source: {escape(known.source)}"]
+    lines[1:1] = [f"In {escape(names(known.releases))}"] if known.releases else []
+    return f'- <a id="{target}"></a>**{escape(name)}**: {"<br>".join(lines)}'
 
 
 def _other_ops(ledger: Ledger) -> str:
@@ -89,10 +92,10 @@ def _missing(ledger: Ledger, targets: Mapping[str, str]) -> str:
             case Skipped():
                 reason = escape(outcome.reason)
             case Failed():
-                cause = f"{link(outcome.known, targets)}: " if outcome.known else ""
-                reason = cause + escape(outcome.error)
+                reason = escape(outcome.error)
             case Counted():
                 continue
+        reason = f"{link(outcome.known, targets)}: {reason}" if outcome.known else reason
         rows.setdefault((escape(backend), verdict(outcome), reason), []).append(escape(component.name))
     cells = [(backend, names(where), kind, reason) for (backend, kind, reason), where in rows.items()]
     return table("llll", ("Backend", "Component", "Outcome", "Reason"), cells) if cells else ""

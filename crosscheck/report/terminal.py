@@ -14,7 +14,7 @@ def summary(ledger: Ledger) -> str:
     """Every backend's number and verdict, the recommended totals, and the verdict on the whole."""
     rows = [(plain(c.name), plain(b), *numbers(o), verdict(o)) for c, b, o in outcomes(ledger)]
     totals = [(plain(c.name), c.recommended) for c in ledger.components]
-    if ledger.generation.components:
+    if ledger.generation:
         totals.append(("one generation", ledger.generation.recommended))
     lines = [(name, count(total.macs), count(total.flops), total.status) for name, total in totals]
     backends = table("llrrl", ("component", "backend", "MACs", "gap", "verdict"), rows, style="simple")

@@ -11,12 +11,14 @@ from crosscheck.records import (
     GenerationCase,
     GenerationComponent,
     Ledger,
+    Recommended,
     TensorSpec,
     Workload,
 )
 from crosscheck.report.text import count, details, escape, giga, percent, ratio, table
 
 _OPTIONAL = "safety_checker"
+_WHOLE = "**one generation**"
 
 
 def recommended(ledger: Ledger) -> Iterator[str]:
@@ -29,7 +31,7 @@ def recommended(ledger: Ledger) -> Iterator[str]:
         for r in [c.recommended]
     ]
     yield table("lrrrl", ("Component", "MACs", "FLOPs", "GMACs", "Status"), rows)
-    if ledger.generation.components:
+    if ledger.generation and ledger.workload:
         yield f"**One generation**: {workload(ledger.workload)}."
         yield from _generation(ledger.generation)
     if asides := _asides(ledger):
@@ -39,16 +41,23 @@ def recommended(ledger: Ledger) -> Iterator[str]:
 def breakdown(ledger: Ledger) -> Iterator[str]:
     """Shares: of each component in a generation, of each op in a component."""
     yield "## Where the MACs are"
-    parts = {part.name: part.macs for part in ledger.generation.components}
-    total = ledger.generation.recommended
-    totals = [(escape(c.name), c.recommended, parts.get(c.name)) for c in ledger.components]
+    generation = ledger.generation
+    total = generation.recommended.macs if generation else None
+    parts = {escape(part.name): part.macs for part in generation.components} if generation else {}
+    parts[_WHOLE] = total
     rows = [
-        (name, *(percent(part.by_op.get(op, 0), part.macs) for op in HEADLINE), _share(share, total.macs))
-        for name, part, share in [*totals, ("**one generation**", total, total.macs)]
+        (name, *(percent(part.by_op.get(op, 0), part.macs) for op in HEADLINE), _share(parts.get(name), total))
+        for name, part in _totals(ledger, _WHOLE)
         if part.macs and part.by_op
     ]
     headers = ("Component", *HEADLINE, "Share of a generation")
     yield table("l" + "r" * (len(headers) - 1), headers, rows) if rows else "No total to divide."
+
+
+def _totals(ledger: Ledger, whole: str) -> list[tuple[str, Recommended]]:
+    """The recommendation for each component and, called ``whole``, for the generation."""
+    totals = [(escape(component.name), component.recommended) for component in ledger.components]
+    return [*totals, (whole, ledger.generation.recommended)] if ledger.generation else totals
 
 
 def workload(work: Workload) -> str:
@@ -122,14 +131,13 @@ def _numbers(case: GenerationCase) -> tuple[int | None, ...]:
 
 def _asides(ledger: Ledger) -> list[str]:
     """What belongs beside the totals: reasons, causal attention, products outside every component."""
-    generation = ledger.generation
-    totals = [*((escape(c.name), c.recommended) for c in ledger.components), ("the generation", generation.recommended)]
+    totals = _totals(ledger, "the generation")
     lines = [f"**{name}** is {total.status}: {escape(total.reason)}" for name, total in totals if total.reason]
     lines += [
         f"**{name}** with causal attention counted as its triangle: {total.causal_macs:,} MACs"
         for name, total in totals
         if total.causal_macs is not None
     ]
-    if generation.outside_macs:
-        lines.append(f"outside every component, beside the total and not in it: {generation.outside_macs:,} MACs")
+    if ledger.generation and (macs := ledger.generation.outside_macs):
+        lines.append(f"outside every component, beside the total and not in it: {macs:,} MACs")
     return lines

@@ -15,8 +15,10 @@ _WRONG: dict[Status, str] = {
 
 
 def verdict(outcome: Outcome) -> str:
-    """``exact``, ``explained``, ``residual``, ``skipped``, ``failed (known)`` or ``failed``."""
+    """``exact``, ``explained``, ``residual``, ``stale excuse``, ``skipped``, ``failed (known)`` or ``failed``."""
     match outcome:
+        case Counted(stale_excuse=str(excuse)) if excuse:
+            return "stale excuse"
         case Counted(residual=0):
             return "explained" if outcome.gap else "exact"
         case Counted():
@@ -44,7 +46,7 @@ def outcomes(ledger: Ledger) -> Iterator[tuple[Component, str, Outcome]]:
 def problems(ledger: Ledger) -> list[str]:
     """What keeps the run from being settled, the gravest first, as plain text; empty when all is explained."""
     wrong = [(c.name, c.recommended) for c in ledger.components]
-    if not any(total.status in _WRONG for _, total in wrong):
+    if ledger.generation and not any(total.status in _WRONG for _, total in wrong):
         wrong.append(("the generation", ledger.generation.recommended))
     found = [
         _WRONG[total.status].format(name) + (f" ({total.reason})" if total.reason else "")
@@ -55,6 +57,10 @@ def problems(ledger: Ledger) -> list[str]:
     for component, backend, outcome in outcomes(ledger):
         if isinstance(outcome, Counted) and outcome.residual:
             residuals.append(f"{backend} leaves a residual of {signed(outcome.residual)} MACs in {component.name}")
+        if isinstance(outcome, Counted) and outcome.stale_excuse:
+            failures.append(
+                f"{backend} counted {component.name}, where {outcome.stale_excuse} predicts no number: a stale excuse"
+            )
         elif isinstance(outcome, Failed) and not outcome.known:
             failures.append(f"{backend} failed on {component.name} and no cause predicts it ({outcome.error})")
     return found + residuals + failures
@@ -84,6 +90,6 @@ def _recommendation(ledger: Ledger) -> str:
     unconfirmed = [escape(c.name) for c in ledger.components if c.recommended.status != "confirmed"]
     if unconfirmed:
         return f"the recommended totals are unconfirmed (no closed form for {names(unconfirmed)})"
-    if ledger.generation.components and ledger.generation.recommended.status != "confirmed":
+    if ledger.generation and ledger.generation.recommended.status != "confirmed":
         return "the recommended totals are confirmed by closed form and trace, the generation's is unconfirmed"
     return "the recommended totals are confirmed by closed form and trace"

@@ -1,0 +1,84 @@
+"""Measure the installed releases into ledgers: ``python tests/measure_releases.py reports/ledgers``.
+
+Every catalogue model on meta, and small modules on real CPU tensors, where torch runs other kernels. The ledgers go
+into a folder named by the releases; `crosscheck compare` holds such folders against each other.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tiny
+import torch
+from modules import block
+from msgspec.structs import replace
+
+import crosscheck
+from crosscheck import backends, configs, ledger
+from crosscheck.files import write_atomically
+
+MEASURED = (*backends.CORE, *backends.PROBES)
+#: Models that every supported release of diffusers has; the others of the catalogue come from newer ones.
+MODELS = ("sd15", "sd21-base", "sd21", "sdxl-base")
+
+
+def folder_name(environment: dict[str, str]) -> str:
+    """``torch-2.13.0_diffusers-0.42.1``, and peft, which changes what diffusers builds, where it is installed."""
+    public = {
+        name: environment[name].partition("+")[0] for name in ("torch", "diffusers", "peft") if name in environment
+    }
+    return "_".join(f"{name}-{release}" for name, release in public.items())
+
+
+def small() -> crosscheck.Ledger:
+    """The block of the README, and Stable Diffusion's UNet and text encoder with a few channels, on CPU tensors."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = tiny.folder(Path(place) / "tiny")
+        read = {part: configs.read_json(folder / part / "config.json") for part in ("unet", "text_encoder")}
+    unet = UNet2DConditionModel.from_config(read["unet"]).eval()
+    text_encoder = CLIPTextModel(CLIPTextConfig.from_dict(read["text_encoder"])).eval()
+    cases = {
+        "block": block("cpu"),
+        "unet": (unet, torch.zeros(1, 4, 16, 16), torch.tensor(1), torch.zeros(1, 77, 16)),
+        "text_encoder": (text_encoder, torch.zeros(1, 77, dtype=torch.long)),
+    }
+    with torch.no_grad():
+        checked = [replace(crosscheck.check(*case), name=name) for name, case in cases.items()]
+    return ledger.of("small-cpu", checked, "cpu")
+
+
+def timeless(run: crosscheck.Ledger, *, census: bool) -> Any:
+    """A ledger's JSON without what differs from run to run: seconds, releases, and backends that are not core.
+
+    What a census calls things may differ between releases; the counts may not.
+    """
+    value = json.loads(run.to_json())
+    del value["environment"]
+    for component in value["components"]:
+        for name in () if census else ("census", "other_ops"):
+            del component[name]
+        for name, outcome in list(component["backends"].items()):
+            for key in ("seconds", "version", *(() if census else ("uncounted",))):
+                outcome.pop(key, None)
+            if name not in backends.CORE:
+                del component["backends"][name]
+    return value
+
+
+def main() -> None:
+    place = Path(sys.argv[1]) / folder_name(ledger.environment())
+    for model in MODELS:
+        write_atomically(place / f"{model}.json", crosscheck.check_pipeline(model, backends=MEASURED).to_json())
+    write_atomically(place / "small-cpu.json", small().to_json())
+    print(f"wrote {place}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

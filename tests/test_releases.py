@@ -1,0 +1,166 @@
+"""The ledgers of the releases that tox installs: complete, explained, alike in the totals, and not stale."""
+
+import re
+from pathlib import Path
+
+import measure_releases
+import promised
+import pytest
+from packaging.version import Version
+
+import crosscheck
+from crosscheck import causes, configs, ledger, reconcile, report
+from crosscheck.records import Counted
+from crosscheck.report import compare, drift, drift_chart
+
+REPORTS = Path(__file__).parent.parent / "reports"
+LEDGERS = REPORTS / "ledgers"
+TEXTS = re.compile(r"<text[^>]*>([^<]*)<")
+
+#: Counted and confirmed in `tests/test_pipelines.py` against published numbers; the same whatever is installed.
+TOTALS = {
+    ("sd21-base", "unet"): 402_128_732_160,
+    ("sd21-base", "text_encoder"): 22_563_616_768,
+    ("sd21-base", "generation"): 26_234_368_094_208,
+    ("sdxl-base", "unet"): 3_380_618_199_040,
+    # the block of the README, by hand
+    ("small-cpu", "block"): 1_114_112,
+}
+
+
+def folder_of(environment: str) -> str:
+    """``torch2.2.2-diffusers0.25.1`` as the folder of its ledgers."""
+    return re.sub(r"([a-z])(\d)", r"\1-\2", environment.replace("-", "_"))
+
+
+ENVIRONMENTS = {folder_of(environment): environment for environment in promised.environments()}
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """Folder -> model -> ledger, as it was written."""
+    return {
+        folder.name: {path.stem: ledger.load(path) for path in folder.glob("*.json")} for folder in LEDGERS.iterdir()
+    }
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    """Of all of them, in the order in which a shell names them."""
+    return compare([ledger.load(path) for path in sorted(LEDGERS.glob("*/*.json"))])
+
+
+def test_every_environment_of_tox_has_its_ledgers_and_no_other_has(committed):
+    models = {*configs.catalogue(), "small-cpu"}
+    assert {name: set(ledgers) for name, ledgers in committed.items()} == dict.fromkeys(ENVIRONMENTS, models)
+
+
+@pytest.mark.parametrize("folder", ENVIRONMENTS)
+def test_a_ledger_was_made_with_the_releases_its_environment_promises(committed, folder):
+    for run in committed[folder].values():
+        for pin in promised.pins(ENVIRONMENTS[folder]):
+            if pin.name in ledger.PACKAGES:
+                assert pin.specifier.contains(Version(run.environment[pin.name]).public), (folder, run.model, pin)
+        assert ("peft" in run.environment) == ("peft" in folder)
+
+
+@pytest.mark.parametrize("folder", ENVIRONMENTS)
+def test_a_ledger_is_explained_to_the_last_mac_by_the_causes_as_they_are_now(committed, folder):
+    for run in committed[folder].values():
+        again, changed = reconcile.again(run)
+        assert (again, changed) == (run, ())
+        assert report.problems(run) == []
+
+
+def test_the_recommended_totals_are_the_same_integer_in_every_release(comparison):
+    totals = {(row.model, row.component): row.outcomes for row in comparison.rows if row.backend == "recommended"}
+    # four of sd15, sdxl-base and their generations, three of the others, three small ones
+    assert len(totals) == 2 * (4 + 1) + 2 * (3 + 1) + 3
+    for what, outcomes in totals.items():
+        (cell,) = outcomes  # one outcome in every run
+        assert cell.verdict == ("unconfirmed" if what == ("small-cpu", "block") else "confirmed"), what
+    assert {what: next(iter(totals[what])).macs for what in TOTALS} == TOTALS
+    assert not comparison.changed_totals
+
+
+def test_conv_and_linear_are_the_same_in_every_release_and_the_products_together(committed):
+    """Up to transformers 4.42 attention is written out: the split differs, the work does not."""
+    sums = {}
+    for folder, ledgers in committed.items():
+        for run in ledgers.values():
+            for component in run.components:
+                by_op = component.recommended.by_op
+                parts = (by_op["conv"], by_op["linear"], by_op["attention"] + by_op["matmul"])
+                sums.setdefault((run.model, component.name), {}).setdefault(parts, []).append(folder)
+    assert all(len(parts) == 1 for parts in sums.values())
+    written_out = [
+        folder
+        for folder, of in committed.items()
+        if of["sd21-base"].component("text_encoder").recommended.by_op["matmul"]
+    ]
+    assert sorted(written_out) == sorted(
+        folder for folder, of in committed.items() if causes.holds("transformers<4.43", of["sd15"].environment)
+    )
+
+
+def fired(run: crosscheck.Ledger) -> set[str]:
+    """The causes that a ledger's outcomes name."""
+    outcomes = [outcome for component in run.components for outcome in component.backends.values()]
+    terms = {term.cause for outcome in outcomes if isinstance(outcome, Counted) for term in outcome.terms}
+    return terms | {outcome.known for outcome in outcomes if not isinstance(outcome, Counted) and outcome.known}
+
+
+@pytest.mark.parametrize("name", [*causes.CAUSES, *causes.NO_NUMBER])
+def test_a_cause_fires_in_the_releases_it_names_and_in_no_other(committed, name):
+    """A stale excuse: a cause that no longer fires in its range, or a range that is too wide or too narrow."""
+    known = causes.known(name)
+    if not known.releases:
+        return
+    for folder, ledgers in committed.items():
+        environment = ledgers["sd15"].environment
+        expected = all(causes.holds(condition, environment) for condition in known.releases)
+        assert (name in set().union(*map(fired, ledgers.values()))) is expected, folder
+
+
+def test_what_the_releases_are_known_for(comparison):
+    """Each, with its number, in the runs where it is so and in no other."""
+    cells = {(row.model, row.component, row.backend): row for row in comparison.rows}
+
+    def releases(model, component, backend, macs):
+        row = cells[model, component, backend]
+        environments = [e for e, cell in zip(comparison.environments, row.cells, strict=True) if cell.macs == macs]
+        return {(e["torch"].partition("+")[0], e["diffusers"], "peft" in e) for e in environments}
+
+    every = {(e["torch"].partition("+")[0], e["diffusers"], "peft" in e) for e in comparison.environments}
+    # torch's counter, attention on the CPU: the block without its 262,144
+    blind = releases("small-cpu", "block", "flop_counter", 1_114_112 - 262_144)
+    assert blind == {e for e in every if Version("2.4") <= Version(e[0]) < Version("2.15")}
+    seeing = releases("small-cpu", "block", "flop_counter", 1_114_112)
+    assert seeing == every - blind - releases("small-cpu", "block", "flop_counter", None)
+    assert releases("sd21-base", "unet", "flop_counter", None) == {e for e in every if e[0] == "2.0.1"}
+    # thop and LoRACompatible layers: what was measured apart from this project, in the two eras
+    assert releases("sd21-base", "unet", "thop-plain", 235_028_480) == {("2.0.1", "0.21.4", False)}
+    assert releases("sd21-base", "unet", "thop-plain", 232_980_480) == {("2.2.2", "0.25.1", False)}
+    # the patch of attention adds nothing to a text encoder that writes it out
+    eager = releases("sd21-base", "text_encoder", "thop", 22_299_160_576)
+    assert eager == {e for e in every if e[1] in {"0.21.4", "0.25.1", "0.27.2"}}
+    # fvcore on meta: linear layers 129,922,170,880 and norms and upsampling 402,800,640, no convolution
+    dropped = releases("sd21-base", "unet", "fvcore-meta", 129_922_170_880 + 402_800_640)
+    assert dropped == {e for e in every if Version(e[0]) < Version("2.5")}
+    assert releases("sd21-base", "unet", "fvcore-meta", None) == every - dropped
+
+
+def test_the_page_is_made_from_the_ledgers(comparison):
+    assert (REPORTS / "versions.md").read_text() == drift.markdown(comparison, ("versions.svg",))
+    assert TEXTS.findall((REPORTS / "versions.svg").read_text()) == TEXTS.findall(drift_chart.svg(comparison))
+
+
+def test_the_small_modules_count_as_on_record(committed):
+    """In each environment of tox its own ledger; the others are held against the pipelines' tests."""
+    folder = measure_releases.folder_name(ledger.environment())
+    if folder not in committed:
+        pytest.skip(f"no ledgers of {folder}")
+    fresh, old = measure_releases.small(), committed[folder]["small-cpu"]
+    assert measure_releases.timeless(fresh, census=False) == measure_releases.timeless(old, census=False), (
+        "write it again: tox exec -e ENV -- python tests/measure_releases.py reports/ledgers"
+    )
