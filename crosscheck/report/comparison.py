@@ -188,9 +188,9 @@ def _check_alike(by_model: Mapping[str, Sequence[Ledger]]) -> None:
     """Refuse what is not the same question asked twice."""
     alone = [model for model, of in by_model.items() if len(of) < 2]
     if alone:
-        other = next(model for model in by_model if model != alone[-1])
+        another = next(model for model in by_model if model != alone[-1])
         raise UnlikeLedgersError(
-            f"the ledgers differ in model ({plain(other)} and {plain(alone[-1])}), and {plain(alone[-1])} has one "
+            f"the ledgers differ in model ({plain(another)} and {plain(alone[-1])}), and {plain(alone[-1])} has one "
             "alone: compare runs of one model and workload"
         )
     for first, *rest in by_model.values():

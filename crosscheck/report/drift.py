@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from crosscheck import causes
 from crosscheck.files import write_atomically
 from crosscheck.report.bridges import link
 from crosscheck.report.comparison import RECOMMENDED, Cell, Comparison, Row, numbered, reasons
 from crosscheck.report.remarks import anchors, explanations
-from crosscheck.report.text import count, details, escape, plain, signed, table
+from crosscheck.report.text import count, details, escape, names, plain, signed, table
 
 NAME = "versions"
 _SEVERITY = ("failed (known)", "stale excuse", "residual", "failed")
@@ -25,6 +26,7 @@ def text(comparison: Comparison) -> str:
         table("ll", ("", ""), legend, style="plain").strip("\n"),
         table(f"lll{'r' * len(runs)}l", ("model", "component", "backend", *runs, ""), matrix, style="simple"),
         "\n".join(changes),
+        "\n".join(plain(f"{cause}: {_explained(cause)}") for cause in _causes(comparison)),
         comparison.summary,
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -45,8 +47,7 @@ def markdown(comparison: Comparison, charts: tuple[str, ...] = ()) -> str:
 
 
 def _blocks(comparison: Comparison, charts: tuple[str, ...]) -> Iterator[str]:
-    found = dict.fromkeys(cause for row in comparison.changed for cell in row.others for cause in _why(cell, row.last))
-    targets = anchors(list(found))
+    targets = anchors(_causes(comparison))
     yield "# Counters by release"
     yield f"**{escape(comparison.summary)}**"
     yield from _runs(comparison)
@@ -135,6 +136,19 @@ def _drift(comparison: Comparison, targets: dict[str, str]) -> Iterator[str]:
 def _why(cell: Cell, last: Cell) -> list[str]:
     """The causes by which an outcome differs from the last one's."""
     return list(dict.fromkeys(term.cause for term in (*reasons(cell, last), *reasons(last, cell))))
+
+
+def _causes(comparison: Comparison) -> list[str]:
+    """The causes by which outcomes differ, as they first appear."""
+    changed = comparison.changed
+    return list(dict.fromkeys(cause for row in changed for cell in row.others for cause in _why(cell, row.last)))
+
+
+def _explained(cause: str) -> str:
+    entry = causes.known(cause)
+    if entry is None:
+        return "no explanation on record"
+    return f"{entry.summary} ({names(entry.releases)})" if entry.releases else entry.summary
 
 
 def _exact(cell: Cell) -> str:
