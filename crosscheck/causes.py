@@ -32,9 +32,9 @@ class Cause(NamedTuple):
     predict: Callable[[Census], int]
     """MACs that the backend counts beyond the reference (negative: short of it) for this reason."""
     only_in: str = ""
-    """The releases it applies to, e.g. ``torch>=2.4,<2.15``; "" for all."""
+    """The releases it applies to, e.g. ``torch>=2.3,<2.15``; "" for all."""
     seen_in: tuple[str, ...] = ()
-    """The releases in which models as they come show it, all of these conditions together; in others a model has to be
+    """The releases in which models as they come show it, by any of these conditions; in others a model has to be
     changed first."""
 
     @property
@@ -112,9 +112,15 @@ def known(name: str) -> Cause | NoNumber | None:
 
 
 def holds(condition: str, environment: Environment) -> bool:
-    """Whether installed releases meet ``torch>=2.4,<2.15``, ``no peft`` (is not installed) or "" (always)."""
+    """Whether installed releases meet ``torch>=2.3,<2.15``, ``no peft`` (is not installed), several joined by ``and``.
+
+    "" always holds.
+    """
     if not condition:
         return True
+    first, _, others = condition.partition(" and ")
+    if others:
+        return holds(first, environment) and holds(others, environment)
     if condition.startswith("no "):
         return condition.removeprefix("no ") not in environment
     requirement = Requirement(condition)
@@ -334,7 +340,7 @@ def _eager_attention(row: OpRow, module: ModuleRow) -> bool:
     "diffusers made convolutions and linear layers of LoRACompatibleConv and LoRACompatibleLinear, unless peft was "
     "there from 0.22: subclasses, for which thop has no rule, so that it counts almost nothing of a UNet.",
     "thop/profile.py:188 (type(m) in register_hooks); diffusers 0.21.4 models/lora.py:103,170",
-    seen_in=("diffusers>=0.19,<0.27", "no peft"),
+    seen_in=("diffusers>=0.19,<0.22", "diffusers>=0.22,<0.27 and no peft"),
 )
 def _thop_lora_compatible(census: Census) -> int:
     return -_thop_missed(census, _lora_compatible)
@@ -554,7 +560,7 @@ def _fvcore_complex(census: Census) -> int:
     _FLOP_COUNTER,
     "The fused CPU kernel of scaled_dot_product_attention has no formula, so attention counts as 0, silently.",
     "torch/utils/flop_counter.py:729-751 lacks _scaled_dot_product_flash_attention_for_cpu; pytorch #195460",
-    only_in="torch>=2.4,<2.15",
+    only_in="torch>=2.3,<2.15",
 )
 def _flop_counter_cpu(census: Census) -> int:
     return -sum(row.macs for row in census.ops if row.aten == "_scaled_dot_product_flash_attention_for_cpu")

@@ -184,12 +184,13 @@ def compare(
     """Say what changed between runs of the same case, by how many MACs, and why."""
     from crosscheck.report import compare, drift
 
-    compared = compare(_load(ledgers))
+    loaded = _load(ledgers)
+    compared = compare(loaded)
     _writable(output)
     _print(drift.text(compared), sys.stdout)
     if output:
         _wrote(drift.write(compared, output))
-    return UNEXPLAINED if compared.changed_totals else 0
+    return UNEXPLAINED if _problems(loaded) or compared.changed_totals else 0
 
 
 @app.command()
@@ -199,7 +200,7 @@ def gate(
         str | None, typer.Argument(metavar="[MODEL]", help="Where the model is now; default the baseline's own name.")
     ] = None,
 ) -> int:
-    """Run the baseline's case again; fail when its MACs or a counter's verdict changed."""
+    """Run the baseline's case again; fail when a recommended total or a counter's verdict changed."""
     from msgspec import structs
 
     from crosscheck import report
@@ -256,14 +257,20 @@ def _load(paths: Sequence[Path]) -> list[Ledger]:
     return loaded
 
 
-def _judge(ledgers: Sequence[Ledger]) -> int:
+def _problems(ledgers: Sequence[Ledger]) -> bool:
+    """Say what is not settled; whether anything is not."""
     from crosscheck import report
-    from crosscheck.records import Counted
 
     problems = [f"{ledger.model}: {problem}" for ledger in ledgers for problem in report.problems(ledger)]
     for problem in problems:
         _say(problem)
-    if problems:
+    return bool(problems)
+
+
+def _judge(ledgers: Sequence[Ledger]) -> int:
+    from crosscheck.records import Counted
+
+    if _problems(ledgers):
         return UNEXPLAINED
     for ledger in ledgers:
         if not any(isinstance(outcome, Counted) for part in ledger.components for outcome in part.backends.values()):

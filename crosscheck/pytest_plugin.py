@@ -1,13 +1,13 @@
 """The pytest plugin: MACs in tests, and a baseline that says when they change.
 
-The fixture ``macs_of(module, *inputs)`` is the recommended number of one forward. With the ini option
-``macs_baseline``,
-a JSON file, each call is also held against the number on record for its test; ``--macs-update`` records them anew.
+The fixture ``macs_of(module, *inputs)`` is the recommended number of one forward. With the ini option ``macs_baseline``
+each call is also held against the number that this JSON file has on record for its test; ``--macs-update`` records the
+tests that run anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ import pytest
 
 Record: TypeAlias = dict[str, int]
 """MACs of one call by op, those of 0 left out."""
-_COUNTED = "macs_of"
+_COUNTED = "crosscheck: macs_of"
 
 
 class _Baseline:
@@ -29,7 +29,12 @@ class _Baseline:
             content = path.read_bytes() if path.exists() else b"{}"
             self.tests = msgspec.json.decode(content, type=dict[str, list[Record]])
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise pytest.UsageError(f"macs_baseline {path}: not a baseline: {error}; --macs-update on none") from error
+            raise pytest.UsageError(f"macs_baseline {path}: not a baseline: {error}; mend or delete it") from error
+        if update:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise pytest.UsageError(f"macs_baseline {path}: can't be written: {error.strerror}") from error
 
     def write(self) -> None:
         from crosscheck.files import write_atomically
@@ -38,6 +43,7 @@ class _Baseline:
         write_atomically(self.path, msgspec.json.format(msgspec.json.encode(tests)).decode() + "\n")
 
 
+_RIGHT = "if that is right, record it with --macs-update"
 _KEY = pytest.StashKey[_Baseline | None]()
 
 
@@ -57,9 +63,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def macs_of(request: pytest.FixtureRequest) -> Callable[..., int]:
+def macs_of(request: pytest.FixtureRequest) -> Iterator[Callable[..., int]]:
     """``macs_of(module, *inputs, **kwargs)``: the recommended MACs of one forward, on meta or real tensors."""
-    baseline = request.config.stash[_KEY]
+    baseline, failed = request.config.stash[_KEY], request.session.testsfailed
+    on_record = baseline.tests.get(request.node.nodeid, []) if baseline and not baseline.update else None
     counted: list[Record] = []
     request.node.user_properties.append((_COUNTED, counted))
 
@@ -70,14 +77,14 @@ def macs_of(request: pytest.FixtureRequest) -> Callable[..., int]:
         if recommended.macs is None:
             pytest.fail(f"{type(module).__name__} has no recommended MACs: {recommended.reason}", pytrace=False)
         counted.append({op: macs for op, macs in recommended.by_op.items() if macs})
-        if baseline and not baseline.update:
-            on_record = baseline.tests.get(request.node.nodeid, [])
-            if changed := _changed(on_record[len(counted) - 1 : len(counted)], counted[-1]):
-                call = f"macs_of({type(module).__name__}), call {len(counted)}"
-                pytest.fail(f"{call}: {changed}; if that is right, record it with --macs-update", pytrace=False)
+        if on_record is not None and (changed := _changed(on_record[len(counted) - 1 : len(counted)], counted[-1])):
+            call = f"macs_of({type(module).__name__}), call {len(counted)}"
+            pytest.fail(f"{call}: {changed}; {_RIGHT}", pytrace=False)
         return recommended.macs
 
-    return count
+    yield count
+    if on_record and len(counted) < len(on_record) and request.session.testsfailed == failed:
+        pytest.fail(f"macs_of: {len(counted)} calls, on record {len(on_record)}; {_RIGHT}", pytrace=False)
 
 
 def _changed(on_record: list[Record], now: Record) -> str:
@@ -103,6 +110,8 @@ class _Recorder:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         from crosscheck.report.text import plural
 
+        if not self.baseline.fresh:
+            return
         self.baseline.write()
         tests = plural(len(self.baseline.fresh), "test")
         terminalreporter.write_line(f"macs_baseline: recorded {tests} in {self.baseline.path.name}")

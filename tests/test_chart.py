@@ -124,8 +124,8 @@ def test_a_residual_is_red_and_named() -> None:
     drawing = chart.svg(sample.hostile())
     assert chart.RESIDUAL in texts(drawing)
     assert "+30.000 % residual" in texts(drawing)
-    assert chart._RED in drawing
-    assert chart._RED not in chart.svg(SAMPLE)
+    assert chart.RED in drawing
+    assert chart.RED not in chart.svg(SAMPLE)
 
 
 def test_bars_are_the_terms_in_percent() -> None:
@@ -149,7 +149,7 @@ def test_labels_do_not_overlap() -> None:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with mpl.rc_context(chart._SETTINGS):
+    with mpl.rc_context(chart.SETTINGS):
         figure = chart._figure([chart.Panel(c, c.recommended.macs or 0) for c in ledger.components])
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

@@ -33,7 +33,7 @@ def test_the_block_under_every_counter(device):
         "fvcore-plain": {"attention-not-counted": -ATTENTION, "fvcore-groupnorm-5": NORM},
         # torch's own counter had no formula for the fused CPU kernel; on meta attention runs as two bmm
         "flop_counter": {"flop_counter-cpu-attention": -ATTENTION}
-        if device == "cpu" and holds("torch>=2.4,<2.15")
+        if device == "cpu" and holds("torch>=2.3,<2.15")
         else {},
     }
 
@@ -133,6 +133,8 @@ FORWARDS = {
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 @pytest.mark.parametrize("name", FORWARDS)
 def test_forwards_of_every_kind_are_counted(name, device):
+    if (name, device) == ("checkpoint", "meta") and holds("torch>=2.1,<2.6"):
+        pytest.skip("this torch's checkpoint takes no meta tensors")
     function, macs = FORWARDS[name]
     module = Function(function, a=nn.Linear(32, 48)).to(device)
 
@@ -469,7 +471,7 @@ def test_the_scripted_fast_path_of_an_encoder_layer_is_refused():
         crosscheck.check(Function(lambda self, x: self.a(x), a=layer), torch.randn(1, 8, 64), backends=("aten",))
 
 
-@needs("torch>=2.1", "before, no lazy buffer becomes a real one under a torch function mode")
+@needs("torch>=2.6", "before, no lazy buffer becomes a real one under a torch function mode")
 def test_a_lazy_buffer_stays_lazy():
     module = nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d())
     before = dict(module.named_parameters()), dict(module.named_buffers())

@@ -83,7 +83,8 @@ def test_an_installed_package_adds_a_backend(installed, device, asked):
     # torch's counter doesn't see attention on the CPU, and no cause excuses a tool it doesn't know
     unseen = BLOCK["attention"] if device == "cpu" else 0
     assert (check["sample"].macs, check["sample"].residual) == (BLOCK_MACS - unseen, -unseen)
-    assert set(check.backends) == ({*backends.CORE, "sample"} if asked == "all" else {*backends.REFERENCES, "sample"})
+    everything = {*backends.CORE, *backends.PROBES}
+    assert set(check.backends) == {"sample", *(everything if asked == "all" else backends.REFERENCES)}
 
 
 def test_on_the_command_line(tmp_path):
@@ -133,7 +134,7 @@ def test_a_core_name_stays_ours(installed):
 
     check = crosscheck.check(*block(), backends=("thop",))
 
-    assert backends.table() == backends.CORE
+    assert backends.table() == backends.CORE | backends.PROBES
     assert check["thop"].macs == BLOCK_MACS
 
 

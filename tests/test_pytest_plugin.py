@@ -92,6 +92,22 @@ def test_a_failed_test_is_not_recorded(project):
     assert json.loads((project.path / "macs.json").read_text()) == RECORDED
 
 
+def test_a_call_that_is_no_longer_made_fails(project):
+    more = RECORDED | {"test_it.py::test_one": [*RECORDED["test_it.py::test_one"], {"conv": 7}]}
+    (project.path / "macs.json").write_text(json.dumps(more))
+    result = project.runpytest()
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["macs_of: 1 calls, on record 2; if that is right,*"])
+
+
+def test_a_baseline_that_can_not_be_written_is_one_line(project):
+    (project.path / "file").write_text("")
+    project.makeini("[pytest]\nmacs_baseline = file/macs.json")
+    result = project.runpytest("--macs-update")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: macs_baseline *file/macs.json: can't be written: *"])
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', '{"a": [{"conv": 0.5}]}', "\xff"])
 def test_a_broken_baseline_is_one_line(project, content):
     (project.path / "macs.json").write_text(content, encoding="latin-1")

@@ -118,7 +118,7 @@ def test_a_cause_fires_in_the_releases_it_names_and_in_no_other(committed, name)
         return
     for folder, ledgers in committed.items():
         environment = ledgers["sd15"].environment
-        expected = all(causes.holds(condition, environment) for condition in known.releases)
+        expected = any(causes.holds(condition, environment) for condition in known.releases)
         assert (name in set().union(*map(fired, ledgers.values()))) is expected, folder
 
 
@@ -134,7 +134,7 @@ def test_what_the_releases_are_known_for(comparison):
     every = {(e["torch"].partition("+")[0], e["diffusers"], "peft" in e) for e in comparison.environments}
     # torch's counter, attention on the CPU: the block without its 262,144
     blind = releases("small-cpu", "block", "flop_counter", 1_114_112 - 262_144)
-    assert blind == {e for e in every if Version("2.4") <= Version(e[0]) < Version("2.15")}
+    assert blind == {e for e in every if Version("2.3") <= Version(e[0]) < Version("2.15")}
     seeing = releases("small-cpu", "block", "flop_counter", 1_114_112)
     assert seeing == every - blind - releases("small-cpu", "block", "flop_counter", None)
     assert releases("sd21-base", "unet", "flop_counter", None) == {e for e in every if e[0] == "2.0.1"}

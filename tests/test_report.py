@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from crosscheck import causes, report
 from crosscheck.records import Component, Counted, Failed, Generation, Ledger, Outcome, Recommended, Skipped, Term
+from crosscheck.report import drift
 from crosscheck.report.text import escape, giga, percent, plain, ratio, signed_percent, stem
 
 ROOT = Path(__file__).parent.parent
@@ -258,7 +259,7 @@ def test_every_cause_leads_to_one_explanation(ledger: Ledger) -> None:
 
 def test_explanations_name_their_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        causes, "CAUSES", {"thop-layernorm-4": SimpleNamespace(summary="4 an element", source="a.py:3")}
+        causes, "CAUSES", {"thop-layernorm-4": SimpleNamespace(summary="4 an element", source="a.py:3", releases=())}
     )
     monkeypatch.setattr(
         causes, "NO_NUMBER", {"tool-breaks": SimpleNamespace(summary="it breaks", source="b.py:5", releases=())}
@@ -320,7 +321,7 @@ def test_a_strangers_strings_stay_text(page: str) -> None:
     hostile = sample.hostile()
     pages = {
         "report": report.markdown(hostile, ("x.svg",)),
-        "comparison": report.compare([hostile, replace(hostile, environment={sample.HOSTILE: "2"})]).markdown,
+        "comparison": drift.markdown(report.compare([hostile, replace(hostile, environment={sample.HOSTILE: "2"})])),
         "index": report.index([hostile]),
     }
     text = pages[page]
@@ -414,9 +415,9 @@ def run_without(*packages: str, folder: Path) -> list[Path]:
     """Write the sample's report in a process where ``packages`` can't be imported."""
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({packages!r}))\n"
-        "import pathlib, sample; from crosscheck import report\n"
+        "import pathlib, sample; from crosscheck import report; from crosscheck.report import drift\n"
         "report.write(sample.sd21_base(), pathlib.Path(sys.argv[1]))\n"
-        "report.compare([sample.sd21_base()] * 2).markdown; report.index([sample.sd21_base()])\n"
+        "drift.markdown(report.compare([sample.sd21_base()] * 2)); report.index([sample.sd21_base()])\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environment)

@@ -21,7 +21,7 @@ RESIDUAL = "residual (not explained)"
 INK = "#010203"
 """Stands for the reader's own text colour until the SVG is written."""
 FAINT = 0.65
-_RED = "#e5383b"
+RED = "#e5383b"
 _COLOURS = ("#3b82c4", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#b5651d", "#8c6bb1")
 """Told apart by colour-blind readers, on white and on black; hatched once they run out."""
 _HATCHES = ("", "/////", ".....", "xxxxx")
@@ -132,7 +132,7 @@ def _looks(gaps: Iterable[Sequence[tuple[str, float]]]) -> dict[str, Look]:
         cause: Look(_COLOURS[n % len(_COLOURS)], _HATCHES[n // len(_COLOURS) % len(_HATCHES)])
         for n, cause in enumerate(ranked)
     }
-    return looks if unexplained is None else looks | {RESIDUAL: Look(_RED)}
+    return looks if unexplained is None else looks | {RESIDUAL: Look(RED)}
 
 
 def _limits(gaps: Iterable[Sequence[tuple[str, float]]]) -> tuple[float, float]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
+from itertools import combinations, product
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from crosscheck.ledger import PACKAGES
 from crosscheck.records import (
@@ -22,6 +22,7 @@ from crosscheck.records import (
 from crosscheck.report.text import UNKNOWN, count, giga, names, plain, plural, signed, signed_percent
 from crosscheck.report.verdict import verdict
 
+UNSETTLED = ("stale excuse", "residual", "failed")
 RECOMMENDED = "recommended"
 GENERATION = "generation"
 
@@ -40,7 +41,10 @@ class Cell(Record, frozen=True, kw_only=True):
     def __str__(self) -> str:
         if self.macs is None:
             return self.verdict
-        return giga(self.macs) if self.gap is None else signed_percent(self.gap, self.macs - self.gap)
+        if self.gap is None:
+            return giga(self.macs)
+        unsettled = f" {self.verdict}" if self.verdict in UNSETTLED else ""
+        return signed_percent(self.gap, self.macs - self.gap) + unsettled
 
     def until(self, later: Cell) -> str:
         """What changed from this run to a later one; empty where nothing did."""
@@ -149,9 +153,12 @@ def compare(ledgers: Sequence[Ledger]) -> Comparison:
 
 
 def regressions(baseline: Ledger, fresh: Ledger) -> list[str]:
-    """What a gate stops: a recommended total or a counter's verdict that is not as it was, with what changed."""
+    """What a gate stops: a recommended total or a counter's verdict that is not as it was, with what changed.
+
+    Another model under the same name is no bad question here: it is what the gate is for.
+    """
     found = []
-    for row in compare([baseline, fresh]).changed:
+    for row in _rows(baseline.model, [baseline, fresh]):
         before, after = row.cells
         total = row.backend == RECOMMENDED and before.macs != after.macs
         if total or before.verdict != after.verdict:
@@ -193,12 +200,11 @@ def _check_alike(by_model: Mapping[str, Sequence[Ledger]]) -> None:
             f"the ledgers differ in model ({plain(another)} and {plain(alone[-1])}), and {plain(alone[-1])} has one "
             "alone: compare runs of one model and workload"
         )
-    for first, *rest in by_model.values():
-        for other in rest:
-            if differences := _differences(first, other):
+    for model, of in by_model.items():
+        for one, other in combinations(of, 2):
+            if differences := _differences(one, other):
                 raise UnlikeLedgersError(
-                    f"the ledgers of {plain(first.model)} differ in {differences}: compare runs of one model and "
-                    "workload"
+                    f"the ledgers of {plain(model)} differ in {differences}: compare runs of one model and workload"
                 )
 
 
@@ -243,7 +249,7 @@ def _order(environment: Mapping[str, str]) -> tuple[Version, ...]:
 def _release(text: str) -> Version:
     try:
         return Version(text)
-    except InvalidVersion:
+    except ValueError:  # not a version, or one of thousands of digits
         return Version("0")
 
 
@@ -288,7 +294,8 @@ def _cells(ledger: Ledger) -> dict[tuple[str, str], Cell]:
     for component in ledger.components:
         cells[component.name, RECOMMENDED] = _recommended(component.recommended)
         for backend, outcome in component.backends.items():
-            cells[component.name, backend] = _outcome(outcome)
+            if backend != RECOMMENDED:  # of strangers: the name stands for the total
+                cells[component.name, backend] = _outcome(outcome)
     if ledger.generation:
         cells[GENERATION, RECOMMENDED] = _recommended(ledger.generation.recommended)
     return cells

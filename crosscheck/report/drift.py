@@ -8,12 +8,12 @@ from pathlib import Path
 from crosscheck import causes
 from crosscheck.files import write_atomically
 from crosscheck.report.bridges import link
-from crosscheck.report.comparison import RECOMMENDED, Cell, Comparison, Row, numbered, reasons
+from crosscheck.report.comparison import RECOMMENDED, UNSETTLED, Cell, Comparison, Row, numbered, reasons
 from crosscheck.report.remarks import anchors, explanations
 from crosscheck.report.text import count, details, escape, names, plain, signed, table
 
 NAME = "versions"
-_SEVERITY = ("failed (known)", "stale excuse", "residual", "failed")
+_SEVERITY = ("failed (known)", *UNSETTLED)
 
 
 def text(comparison: Comparison) -> str:
@@ -148,7 +148,7 @@ def _explained(cause: str) -> str:
     entry = causes.known(cause)
     if entry is None:
         return "no explanation on record"
-    return f"{entry.summary} ({names(entry.releases)})" if entry.releases else entry.summary
+    return f"{entry.summary} ({names(entry.releases, last='or')})" if entry.releases else entry.summary
 
 
 def _exact(cell: Cell) -> str:
@@ -185,7 +185,7 @@ def heads(label: tuple[str, ...]) -> list[str]:
 
 
 def _short(cell: Cell) -> str:
-    return f"**{cell}**" if cell.verdict in {"failed", "residual", "stale excuse"} else str(cell).replace(" %", "")
+    return f"**{cell}**" if cell.verdict in UNSETTLED else str(cell).replace(" %", "")
 
 
 def _mark(row: Row) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from io import StringIO
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from crosscheck.report.chart import FAINT, INK, SETTINGS, themed
+from crosscheck.report.chart import FAINT, INK, RED, SETTINGS, themed
+from crosscheck.report.comparison import UNSETTLED
 from crosscheck.report.drift import heads, worst
 from crosscheck.report.text import plain
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 _STEPS = ((0, "#009e73", "exact"), (1, "#8fd3bd", "up to 1 %"), (10, "#f0c75e", "up to 10 %"))
 _WORST = ("#d55e00", "more than 10 %")
 _NONE = ("none", "no number")
+_UNSETTLED = (RED, "not explained")
 _LEFT, _CELL, _ROW, _HEAD, _LEGEND = 1.7, 0.72, 0.3, 0.62, 0.36
 """Inches: the names' width, a run's width, the heights of a counter, of the runs' names and of the legend."""
 
@@ -51,7 +55,7 @@ def _figure(comparison: Comparison) -> Figure:
     for row, cells in enumerate(counters.values()):
         for run, cell in enumerate(cells):
             _cell(axes, row, run, cell)
-    _legend(figure)
+    _legend(figure, chain.from_iterable(counters.values()))
     return figure
 
 
@@ -71,6 +75,8 @@ def _cell(axes: Axes, row: int, run: int, cell: Cell) -> None:
 
 def _look(cell: Cell) -> tuple[str, str]:
     """Fill and meaning, by the share of the reference that a counter is off."""
+    if cell.verdict in UNSETTLED:
+        return _UNSETTLED
     if cell.macs is None or cell.gap is None:
         return _NONE
     for percent, colour, meaning in _STEPS:
@@ -79,10 +85,11 @@ def _look(cell: Cell) -> tuple[str, str]:
     return _WORST
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, cells: Iterable[Cell]) -> None:
     from matplotlib.patches import Patch
 
     looks = [*((colour, meaning) for _, colour, meaning in _STEPS), _WORST, _NONE]
+    looks += [_UNSETTLED] if any(_look(cell) == _UNSETTLED for cell in cells) else []
     handles = [
         Patch(facecolor=colour, edgecolor=INK if colour == "none" else "none", linewidth=0.5, label=meaning)
         for colour, meaning in looks

@@ -70,7 +70,7 @@ def _explanation(name: str, target: str) -> str:
     if known is None:
         return f'- <a id="{target}"></a>**{escape(name)}**: No explanation on record.'
     lines = [escape(known.summary), f"Source: {escape(known.source)}"]
-    lines[1:1] = [f"In {escape(names(known.releases))}"] if known.releases else []
+    lines[1:1] = [f"In {escape(names(known.releases, last='or'))}"] if known.releases else []
     return f'- <a id="{target}"></a>**{escape(name)}**: {"<br>".join(lines)}'
 
 
