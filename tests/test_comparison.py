@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import pytest
 import sample
 from msgspec.structs import replace
@@ -17,7 +19,7 @@ from crosscheck.records import (
     UnlikeLedgersError,
     UsageError,
 )
-from crosscheck.report import compare, drift, regressions
+from crosscheck.report import compare, drift, drift_chart, regressions
 from crosscheck.report.comparison import numbered
 
 NEW = sample.sd21_base()
@@ -164,6 +166,20 @@ def test_a_gate_stops_a_changed_total_and_a_changed_verdict_and_nothing_else() -
     assert line == "generation: recommended: 26,234,368,094,208, then 5 MACs (-26,234,368,094,203)"
 
 
+def test_a_gate_reads_from_the_baseline_to_the_new_run_whatever_their_releases() -> None:
+    newer = replace(NEW, environment=NEW.environment | {"torch": "2.15.0"})
+    more = replace(NEW, generation=replace(NEW.generation, recommended=Recommended.of("confirmed", {"conv": 5})))
+    (line,) = regressions(newer, more)
+    assert line == "generation: recommended: 26,234,368,094,208, then 5 MACs (-26,234,368,094,203)"
+
+
+def test_another_model_under_the_same_name_is_stopped_by_a_gate_not_refused() -> None:
+    unet = NEW.component("unet")
+    other = replace(unet, inputs=SMALL, recommended=Recommended.of("confirmed", {"conv": 5}))
+    (line,) = regressions(NEW, replace(NEW, components=(NEW.components[0], other, NEW.components[2])))
+    assert line == "unet: recommended: 402,128,732,160, then 5 MACs (-402,128,732,155)"
+
+
 def _with_residual(component: Component) -> Component:
     thop = component["thop"]
     assert isinstance(thop, Counted)
@@ -199,6 +215,13 @@ def test_unlike_ledgers_are_refused_by_what_differs(other: Ledger, words: str) -
         compare([OLD, NEW, other])
 
 
+def test_unlike_ledgers_are_found_whichever_come_first() -> None:
+    without = replace(OLD, components=NEW.components[:1])
+    small = replace(NEW, components=(NEW.components[0], replace(NEW.components[1], inputs=SMALL)))
+    with pytest.raises(UnlikeLedgersError, match="unet: sample"):
+        compare([without, NEW, small])
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_one_ledger_is_no_comparison(number: int) -> None:
     with pytest.raises(UsageError, match="two or more"):
@@ -228,6 +251,16 @@ def test_the_worst_of_a_counter_is_its_largest_gap_or_its_failure() -> None:
     assert before.macs is not None
     assert before.gap == 5 * 459_276_288 + 109_051_904  # the decoder's norms and upsampling, 0.19 % against 0.10
     assert after.verdict == "failed"
+
+
+def test_a_residual_shows_wherever_a_comparison_is_read() -> None:
+    residual = with_thop(NEW, 7)
+    ledger = replace(residual, components=tuple(map(_with_residual, residual.components)))
+    comparison = compare([OLD, ledger])
+    for text in (drift.markdown(comparison), drift.text(comparison)):
+        assert "+<0.001 % residual" in unescape(text)
+    assert "not explained" in drift_chart.svg(comparison)
+    assert "not explained" not in drift_chart.svg(compare([OLD, NEW]))
 
 
 def test_a_strangers_strings_are_harmless_on_the_page() -> None:
