@@ -9,7 +9,10 @@ from typing import Any
 START = "from crosscheck.cli import main; main()"
 
 BLOCK = """
-import sys
+import signal, sys
+
+# Where the tests run in the background of a shell, an interrupt is ignored, and so in every child.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Without:
     def __init__(self, finder):

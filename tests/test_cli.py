@@ -432,9 +432,7 @@ class Endless(Backend):
 def test_an_interrupted_run_leaves_no_file_and_no_process(place):
     tiny.folder(place / "tiny")
     site = plugins.install(place / "sample", {"endless": "endless:Endless"}, {"endless": ENDLESS})
-    # Where the tests run in the background of a shell, an interrupt is ignored, and so in every child.
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    command = arguments("run", "tiny", "-b", "endless", "--steps", 1, "-o", "out", "--json", "x.json", first=heard)
+    command = arguments("run", "tiny", "-b", "endless", "--steps", 1, "-o", "out", "--json", "x.json")
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **streams, env=environment(site)) as run:
         while not Path("started").exists():
