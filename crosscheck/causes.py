@@ -187,6 +187,8 @@ Share = Callable[[OpRow, ModuleRow], int]
 
 _THOP_CHARGES: list[Share] = []
 _CONVS = "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d"
+#: Classes with rules of their own (thop/profile.py:58-63), whose products no cause here reckons.
+_RECURRENT = "RNN LSTM GRU RNNCell LSTMCell GRUCell"
 
 
 def _is(row: ModuleRow, names: str) -> bool:
@@ -311,8 +313,10 @@ def _thop_transposed(row: OpRow, module: ModuleRow) -> int:
 
 def _thop_rule(row: OpRow, module: ModuleRow) -> bool:
     """Whether a product ran in a module of a class with a rule for it."""
-    return (row.op == "linear" and row.function == "linear" and _is(module, "Linear")) or (
-        row.op == "conv" and _is(module, _CONVS)
+    return (
+        (row.op == "linear" and row.function == "linear" and _is(module, "Linear"))
+        or (row.op == "conv" and _is(module, _CONVS))
+        or _is(module, _RECURRENT)
     )
 
 

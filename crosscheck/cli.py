@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -109,7 +110,8 @@ def run(
     height: Annotated[int | None, typer.Option(help="Pixels; default the model's own.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; default the model's own.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images of a generation.")] = 1,
-    steps: Annotated[int, typer.Option(help="num_inference_steps.")] = 30,
+    frames: Annotated[int | None, typer.Option(help="num_frames of a video; default the model's own.")] = None,
+    steps: Annotated[int | None, typer.Option(help="num_inference_steps; default the model's own, else 30.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Default the pipeline's own.")] = None,
     scheduler: Annotated[str | None, typer.Option(metavar="CLASS", help="A scheduler class of diffusers.")] = None,
     output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write report, ledger and chart.")] = None,
@@ -137,6 +139,7 @@ def run(
                 model,
                 height=height,
                 width=width,
+                num_frames=frames,
                 batch_size=batch_size,
                 num_inference_steps=steps,
                 guidance_scale=guidance_scale,
@@ -216,10 +219,11 @@ def gate(
             model or before.model,
             height=work.height,
             width=work.width,
+            num_frames=work.frames,
             batch_size=work.batch_size,
             num_inference_steps=work.steps,
             guidance_scale=work.guidance_scale,
-            scheduler=work.scheduler,
+            scheduler=work.scheduler or None,
             backends=list(dict.fromkeys(name for part in before.components for name in part.backends)),
             progress=progress,
         )
@@ -321,10 +325,10 @@ def _writable(folder: Path | None) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # the only sure test: a mount may refuse what the mode allows
+            pass
     except OSError as error:
         raise UsageError(f"can't write to {folder}: {error.strerror}; give a folder that can be written") from error
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"can't write to {folder}: permission denied; give a folder that can be written")
 
 
 @contextmanager

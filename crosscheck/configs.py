@@ -5,6 +5,7 @@ No torch, and nothing a config names is imported or built here.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,12 +21,19 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 MAX_BYTES = 1_000_000
 #: Layers, blocks and heads of one component. The largest published ones have below 200.
 MAX_LAYERS = 1_024
-#: Tokens that a tokenizer pads every prompt to: real lists, before anything is hollow.
+#: Tokens that a tokenizer pads every prompt to, and steps that a scheduler was trained with: real, not hollow.
 MAX_LENGTH = 2**17
+#: Latent pixels or frames of what a pipeline makes by itself. Published: 1,024, of autoencoders.
+MAX_SAMPLE = 4_096
+#: How transformers writes that a tokenizer has no limit (VERY_LARGE_INTEGER, tokenization_utils_base.py).
+UNLIMITED = int(1e30)
+_UNLIMITED = {("model_max_length", UNLIMITED), ("lambda_min_clipped", float("-inf"))}
 #: Any other whole number in a config: widths, vocabularies, positions.
 MAX_NUMBER = 2**27
 MAX_ITEMS = 1_024
 
+#: How many of something there are; other numbers may be negative, such as the index of a layer counted from the end.
+_NUMBERS = re.compile(r"(^num_|(layers|blocks|depths|heads|experts)(_per_\w+)?$)")
 _COUNTS = re.compile(r"(^|_)(layers?|blocks|depths?|heads|experts)(_|$)")
 #: Keys through which a config could bring code of its own, or weights in formats that are unpacked by code.
 _REFUSED_KEYS = frozenset({"auto_map", "quantization_config", "trust_remote_code", "custom_pipeline"})
@@ -74,7 +82,7 @@ def read(folder: Path, name: str) -> PipelineConfig:
                 components.append(_component(folder, index_path, key, value))
             else:
                 options[key] = None
-        elif isinstance(value, bool | int | float | str | None):
+        elif isinstance(value, bool | int | float | str | None) or _is_labels(value):
             options[key] = value
         else:
             raise ConfigError(f"{index_path}: {key}: got {value!r}; allowed: [library, class] or a plain value")
@@ -86,9 +94,30 @@ def read(folder: Path, name: str) -> PipelineConfig:
     )
 
 
+#: Keys of workload.json, which is crosscheck's own: what a model's publishers generate with.
+WORKLOAD = {"height": int, "width": int, "num_frames": int, "num_inference_steps": int, "guidance_scale": float}
+
+
+def workload(folder: Path) -> dict[str, Any]:
+    """The default workload of a model folder; empty where it states none."""
+    path = folder / "workload.json"
+    stated = read_json(path) if path.is_file() else {}
+    for key, value in stated.items():
+        if key not in WORKLOAD:
+            raise ConfigError(f"{path}: {key} is not known; allowed: {', '.join(WORKLOAD)}")
+        if type(value) not in (int, WORKLOAD[key]):
+            raise ConfigError(f"{path}: {key}: got {value!r}; allowed: a number")
+    return stated
+
+
 def is_component(value: Any) -> bool:
     """Whether an entry of model_index.json is a component: [library, class], or [null, null] for none."""
     return isinstance(value, list) and len(value) == 2 and all(isinstance(v, str | None) for v in value)
+
+
+def _is_labels(value: Any) -> bool:
+    """A pipeline's names of classes (DiT's ``id2label``)."""
+    return isinstance(value, dict) and all(isinstance(label, str) for label in value.values())
 
 
 def _component(folder: Path, index_path: Path, name: str, value: list[str]) -> ComponentConfig:
@@ -128,8 +157,8 @@ def read_json(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ConfigError(f"{path}: {size:,} bytes; allowed: up to {MAX_BYTES:,}")
-        content = msgspec.json.decode(path.read_bytes())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_bytes())  # which reads the -Infinity that diffusers writes
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid JSON: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply") from error
@@ -154,8 +183,10 @@ def _entries(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _limit(key: str) -> int:
-    if key == "model_max_length":
+    if key == "model_max_length" or key.endswith("_timesteps"):
         return MAX_LENGTH
+    if key in ("sample_size", "sample_height", "sample_width", "sample_frames"):
+        return MAX_SAMPLE
     return MAX_LAYERS if _COUNTS.search(key) and "dim" not in key else MAX_NUMBER
 
 
@@ -164,7 +195,9 @@ def _check(path: Path, key: str, value: Any) -> None:
         raise ConfigError(f"{path}: {key} is refused: it brings code or formats of its own; remove it")
     if isinstance(value, int | float) and not isinstance(value, bool):
         limit = _limit(key)
-        if not abs(value) <= limit:
+        if value < 0 and _NUMBERS.search(key):
+            raise ConfigError(f"{path}: {key}: got {value}; allowed: 0 to {limit:,}")
+        if not abs(value) <= limit and (key, value) not in _UNLIMITED:
             raise ConfigError(f"{path}: {key}: got {value}; allowed: up to {limit:,}")
     if isinstance(value, list | dict) and len(value) > MAX_ITEMS:
         raise ConfigError(f"{path}: {key}: got {len(value):,} items; allowed: up to {MAX_ITEMS:,}")

@@ -2,32 +2,38 @@
 
 Each call of a component is answered by one traced forward on meta for each distinct input, and by zeros of the
 output's shape. What comes out is how often the pipeline really called what, with which shapes.
+
+A forward is traced with everything on meta. Where that raises, because it reads values, it is traced again with its
+integers real; only then do their values belong to what makes an input distinct.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosscheck.backends import rules
 from crosscheck.backends.aten import Aten, Tracer
-from crosscheck.backends.entry import call
+from crosscheck.backends.entry import emptied, method, processors
 from crosscheck.backends.interface import Case
 from crosscheck.backends.meta import QuickMeta
+from crosscheck.backends.values import hollows, real_integers, standing_for
 from crosscheck.measure import CaseResult, case_of, measured, one_line
 from crosscheck.records import HEADLINE, Failed, Measured, UncountedError
-from crosscheck.trees import map_tensors
+from crosscheck.trees import map_tensors, specs, tensors
 
 #: Methods of a component that a pipeline calls, besides calling it.
-ENTRIES = ("decode", "encode")
+_ENTRIES = re.compile(r"_?(en|de)code|get_\w+_features|quantize|generate")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -38,6 +44,8 @@ class Calls:
     trace: CaseResult
     """The trace of one call."""
     batch_size: int
+    compared: frozenset[int] = frozenset()
+    """Which of its floating inputs it compares by value, counted among all its tensors."""
     calls: int = 0
 
     @property
@@ -50,34 +58,6 @@ class Calls:
     def macs(self) -> int | None:
         """MACs of one call, by the trace."""
         return None if self.by_op is None else sum(self.by_op.values())
-
-
-@contextmanager
-def emptied(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
-    """The modules themselves with every tensor they hold swapped for one on meta, and their own again afterwards.
-
-    No copy: what a pipeline does to a component during its call happens to the component that is counted.
-    """
-    swapped: list[tuple[dict[str, Any], str, Any]] = []
-    empty: dict[int, torch.Tensor] = {}
-    try:
-        for module in {id(m): m for root in modules for m in root.modules()}.values():
-            for store in (module._parameters, module._buffers, vars(module)):
-                for name, held in store.items():
-                    if isinstance(held, torch.Tensor) and not held.is_meta:
-                        swapped.append((store, name, held))
-                        if id(held) not in empty:
-                            empty[id(held)] = _empty(held)
-                        store[name] = empty[id(held)]
-        yield
-    finally:
-        for store, name, held in swapped:
-            store[name] = held
-
-
-def _empty(tensor: torch.Tensor) -> torch.Tensor:
-    hollow = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-    return torch.nn.Parameter(hollow, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else hollow
 
 
 class _Outside(TorchDispatchMode):
@@ -102,52 +82,82 @@ class _Outside(TorchDispatchMode):
         return result
 
 
+class _Leaked(TorchFunctionMode):
+    """Answers with zeros for tensors on meta that a hook carried out of a component."""
+
+    def __init__(self, hollow: Hollow) -> None:
+        super().__init__()
+        self._hollow = hollow
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not self._hollow.inside and getattr(func, "__name__", "") != "__get__":
+            args, kwargs = map_tensors(_zeros, (args, kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
 class Hollow:
     """Answers the calls of a pipeline's components and keeps count of them."""
 
     def __init__(self, components: Mapping[str, torch.nn.Module]) -> None:
-        self._names = {id(module): name for name, module in components.items()}
         self._components = components
+        self._places: dict[int, str] = {}
+        for name, component in components.items():
+            for path, module in component.named_modules():
+                self._places.setdefault(id(module), f"{name}.{path}" if path else name)
         self._answers: dict[Any, tuple[Calls, Any]] = {}
+        self._by_value: dict[Any, frozenset[int]] = {}
         self.inside = False
         self.outside_macs = 0
 
     def cases(self) -> dict[str, list[Calls]]:
-        """Component name -> its distinct inputs, in the order they first came. ``vae.decode`` is ``vae_decoder``."""
+        """Component name -> its distinct inputs, in the order they first came. ``vae.decode`` is ``vae_decoder``.
+
+        A part that the pipeline called by itself has its dotted path, if it holds any MACs.
+        """
         found: dict[str, list[Calls]] = {}
         for calls, _ in self._answers.values():
-            found.setdefault(calls.case.name, []).append(calls)
+            if calls.macs != 0 or calls.case.name in self._components:
+                found.setdefault(calls.case.name, []).append(calls)
         return found
 
     def _answer(self, module: torch.nn.Module, entry: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        name = self._names[id(module)] + ("" if entry == "forward" else f"_{entry}r")
-        key = (name, _key(args), _key(kwargs))
-        if key not in self._answers:
-            self._answers[key] = self._trace(module, entry, name, args, kwargs)
+        name = self._places[id(module)]
+        if entry != "forward":
+            name = f"{name}_{entry}r" if entry in ("decode", "encode") else f"{name}.{entry}"
+        shapes = (name, _key(args), _key(kwargs))
+        compared = self._by_value.get(shapes)
+        key: Any = shapes if compared is None else (shapes, _values((args, kwargs), compared))
+        if key not in self._answers or _changing(module):
+            calls, result = self._trace(module, entry, name, args, kwargs)
+            if calls.case.real_integers:
+                compared = self._by_value[shapes] = self._by_value.get(shapes, frozenset()) | calls.compared
+                key = (shapes, _values((args, kwargs), compared))
+            if key in self._answers and self._answers[key][0].by_op != calls.by_op:
+                key = (key, tuple((calls.by_op or {}).items()))
+            if key not in self._answers:
+                self._answers[key] = (calls, result)
         calls, result = self._answers[key]
         calls.calls += 1
-        return map_tensors(lambda t: torch.zeros(t.shape, dtype=t.dtype) if t.is_meta else t, result)
+        return map_tensors(_zeros, result)
 
     def _trace(
         self, module: torch.nn.Module, entry: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Calls, Any]:
-        args, kwargs = map_tensors(lambda t: t.to("meta"), (args, kwargs))
-        case = case_of(module, args, kwargs, name, entry)
+        case = hollow_case(module, args, kwargs, name, entry)
         self.inside = True
         try:
-            trace, result = _traced(case)
-        except (NotImplementedError, RuntimeError):
-            # torch refuses to read a meta tensor's values; answered with zeros, and said so in the record.
-            case = dataclasses.replace(case, reads_values=True)
+            case, trace, result, compared = _traced(case)
+        except Exception:
             try:
-                trace, result = _traced(case)
+                case = hollow_case(module, args, kwargs, name, entry, real_integers=True)
+                case, trace, result, compared = _traced(case)
             except Exception as error:
                 raise UncountedError(
                     f"{name} ({type(module).__name__}) can't be run hollow: {one_line(error)}"
                 ) from error
         finally:
             self.inside = False
-        return Calls(case=case, trace=trace, batch_size=_batch(case)), result
+        return Calls(case=case, trace=trace, batch_size=_batch(case), compared=compared), result
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -156,17 +166,18 @@ class Hollow:
         hollow = self
 
         def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if hollow.inside or id(module) not in hollow._names:
+            if hollow.inside or id(module) not in hollow._places:
                 return original(module, *args, **kwargs)
             return hollow._answer(module, "forward", args, kwargs)
 
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(torch.nn.Module, "__call__", called))
             for module in self._components.values():
-                for entry in ENTRIES:
-                    if hasattr(type(module), entry):
+                for entry in filter(_ENTRIES.fullmatch, dir(type(module))):
+                    if callable(getattr(module, entry)):
                         stack.enter_context(_attribute(module, entry, self._entry(module, entry)))
             stack.enter_context(self._on_cpu())
+            stack.enter_context(_Leaked(self))
             outside = stack.enter_context(_Outside(self))
             yield
             self.outside_macs = outside.macs
@@ -178,6 +189,9 @@ class Hollow:
         def run(*args: Any, **kwargs: Any) -> Any:
             if self.inside:
                 return original(*args, **kwargs)
+            if entry == "generate":
+                place = f"{self._places[id(module)]} ({type(module).__name__})"
+                raise UncountedError(f"{place} can't be run hollow: how many tokens it generates depends on values")
             return self._answer(module, entry, args, kwargs)
 
         return run
@@ -199,22 +213,60 @@ class Hollow:
             yield
 
 
-def _traced(case: Case) -> tuple[CaseResult, Any]:
+def hollow_case(
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    name: str,
+    entry: str,
+    *,
+    real_integers: bool = False,
+) -> Case:
+    """A component with the inputs it was called with, on meta; with ``real_integers`` those that are, on the CPU."""
+
+    def placed(tensor: torch.Tensor) -> torch.Tensor:
+        if not real_integers:
+            return tensor.to("meta")
+        return standing_for(tensor) if hollows(tensor) else tensor.cpu()
+
+    given = case_of(module, args, dict(kwargs), name, entry)
+    args, kwargs = map_tensors(placed, (args, dict(kwargs)))
+    return dataclasses.replace(
+        given,
+        args=args,
+        kwargs=kwargs,
+        device="meta",
+        hollow=True,
+        real_integers=real_integers,
+        processors=processors(module),
+    )
+
+
+def _traced(case: Case) -> tuple[Case, CaseResult, Any, frozenset[int]]:
     started = time.perf_counter()
-    tracer = Tracer(case.module)
     answered: list[Any] = []
-    try:
-        with QuickMeta(), tracer.tracing():
-            answered.append(call(case))
-    except UncountedError as error:
-        if not answered:
-            raise
-        # It ran to its end, so the pipeline can go on; that this component can't be counted is said in its record.
-        return CaseResult(outcomes={"aten": Failed(error=str(error))}), answered[0]
+    with emptied(case), QuickMeta(), real_integers(case.real_integers) as mode:
+        tracer = Tracer(case.module)
+        try:
+            with tracer.tracing():
+                answered.append(method(case)(*case.args, **case.kwargs))
+        except UncountedError as error:
+            if not answered:
+                raise
+            # It ran to its end, so the pipeline can go on; that this component can't be counted is in its record.
+            return case, CaseResult(outcomes={"aten": Failed(error=str(error))}), answered[0], frozenset()
     (result,) = answered
     count, seconds = tracer.count(case.device), time.perf_counter() - started
     outcome, census = measured(Aten(), count, seconds, isolated=False)
-    return CaseResult(outcomes={"aten": outcome}, census=census), result
+    compared = {id(tensor) for tensor in mode.compared} if mode else set()
+    given = enumerate(tensor for _, tensor in tensors((case.args, case.kwargs)))
+    places = frozenset(i for i, tensor in given if id(tensor) in compared and hollows(tensor))
+    case = dataclasses.replace(case, reads_values=bool(mode and mode.read))
+    return case, CaseResult(outcomes={"aten": outcome}, census=census), result, places
+
+
+def _zeros(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor
 
 
 @contextmanager
@@ -226,6 +278,19 @@ def _attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
         object.__delattr__(owner, name)
 
 
+class _Same:
+    """Equal to itself alone; holds its object, whose id is not given to another as long."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
+
+
 def _key(tree: Any) -> Any:
     """Equal for inputs that a forward on meta can't tell apart: shapes and dtypes, and plain values as they are."""
     if isinstance(tree, torch.Tensor):
@@ -234,7 +299,19 @@ def _key(tree: Any) -> Any:
         return tuple((key, _key(value)) for key, value in tree.items())
     if isinstance(tree, list | tuple):
         return tuple(_key(item) for item in tree)
-    return tree if isinstance(tree, str | int | float | bool | type(None)) else id(tree)
+    return (type(tree), tree) if isinstance(tree, str | int | float | bool | type(None)) else _Same(tree)
+
+
+def _values(tree: Any, compared: frozenset[int]) -> Any:
+    """What the integers and booleans among the inputs hold, and those that the forward compares."""
+    given = enumerate(tensor for _, tensor in tensors(tree))
+    chosen = (tensor for i, tensor in given if i in compared or not hollows(tensor))
+    return tuple(t.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes() for t in chosen)
+
+
+def _changing(module: torch.nn.Module) -> bool:
+    """Whether calls with equal inputs may differ: something of it was replaced by code that may keep a count."""
+    return any("forward" in vars(m) or m._forward_hooks or m._forward_pre_hooks for m in module.modules())
 
 
 def _batch(case: Case) -> int:
@@ -243,21 +320,22 @@ def _batch(case: Case) -> int:
 
 
 def single(calls: Calls) -> Case:
-    """The case at batch 1: one image, one guidance branch."""
+    """The case at batch 1: one image, one guidance branch; of real integers the last row, which guidance leaves."""
     batch = calls.batch_size
 
-    def first(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.dim() and tensor.shape[0] == batch:
-            return torch.empty((1, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
-        return tensor
+    def one(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.dim() or tensor.shape[0] != batch:
+            return tensor
+        if not tensor.is_meta:
+            return tensor[-1:]
+        return torch.empty((1, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
 
     case = calls.case
     if batch == 1:
         return case
-    args, kwargs = map_tensors(first, (case.args, dict(case.kwargs)))
-    return dataclasses.replace(
-        case_of(case.module, args, kwargs, case.name, case.entry), reads_values=case.reads_values
-    )
+    args, kwargs = map_tensors(one, (case.args, dict(case.kwargs)))
+    inputs = specs(getattr(case.module, case.entry), args, kwargs)
+    return dataclasses.replace(case, args=args, kwargs=kwargs, inputs=inputs)
 
 
 def most_expensive(cases: list[Calls]) -> Calls:

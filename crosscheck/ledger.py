@@ -98,7 +98,11 @@ def contradictions(ledger: Ledger) -> Iterator[str]:
                 if outcome.by_op:
                     yield from _differs(f"{where}: {name}: macs", outcome.macs, sum(outcome.by_op.values()))
                 if name == "aten" and component.census:
-                    ran = sum(row.macs for row in component.census.ops)
+                    rows = component.census.ops
+                    odd = next((row for row in rows if row.count < 1 or row.macs % row.count), None)
+                    if odd:
+                        yield f"{where}: census: {odd.macs} MACs of {odd.aten} are not those of {odd.count} alike"
+                    ran = sum(row.macs for row in rows)
                     yield from _differs(f"{where}: aten: macs", outcome.macs, ran)
     if ledger.generation:
         yield from _generation_contradictions(ledger.generation)

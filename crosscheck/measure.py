@@ -136,7 +136,7 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
         with _untouched(case, isolated) as changed:
             started = time.perf_counter()
             try:
-                with _quiet(), _quick(case):
+                with _quiet(), _on_meta(case):
                     result = run(variants[0], case if isolated or case.module is None else _with_fresh_inputs(case))
             except (Exception, SystemExit) as error:
                 outcomes.update({backend.name: _unsuccessful(backend, error) for backend in variants})
@@ -221,12 +221,17 @@ def _with_fresh_inputs(case: Case) -> Case:
     return dataclasses.replace(case, args=args, kwargs=kwargs)
 
 
-def _quick(case: Case) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def _on_meta(case: Case) -> Iterator[None]:
+    """What a run on meta needs: a pipeline's component without its tensors, and quick shapes."""
     if case.device != "meta" or case.module is None:
-        return contextlib.nullcontext()
+        yield
+        return
+    from crosscheck.backends.entry import emptied
     from crosscheck.backends.meta import QuickMeta
 
-    return QuickMeta()
+    with emptied(case) if case.hollow else contextlib.nullcontext(), QuickMeta():
+        yield
 
 
 @contextlib.contextmanager

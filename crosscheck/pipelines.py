@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from crosscheck import configs
+from crosscheck import configs, vocabulary
 from crosscheck.records import ConfigError, CrosscheckError, UsageError
+
+#: Modules of one model. Published: SDXL's UNet has 1,930.
+MAX_PARTS = 20_000
 
 _PRECISION = frozenset({"torch_dtype", "dtype"})
 
 
-def load(model: Any) -> tuple[str, Any]:
-    """The label and the diffusers pipeline of a catalogue name, a folder, a hub id, or a pipeline of the caller's."""
+def load(model: Any) -> tuple[str, Any, dict[str, Any]]:
+    """The label, the diffusers pipeline and the default workload of a name, folder, hub id, or the caller's pipe."""
     if not isinstance(model, str | Path):
         from diffusers import DiffusionPipeline
 
         if not isinstance(model, DiffusionPipeline):
             raise UsageError(f"got a {type(model).__name__}; allowed: a model's name, a folder or a diffusers pipeline")
-        return type(model).__name__, model
+        return type(model).__name__, model, {}
     name, folder = locate(str(model))
-    return name, build(configs.read(folder, name))
+    return name, build(configs.read(folder, name)), configs.workload(folder)
 
 
 def locate(model: str) -> tuple[str, Path]:
@@ -70,6 +74,8 @@ def _component(config: configs.ComponentConfig, where: str) -> Any:
     import transformers
     from diffusers import ModelMixin, SchedulerMixin
 
+    from crosscheck.backends.values import RealIntegers
+
     if config.library == "diffusers":
         cls = _class(diffusers, config.class_name, (ModelMixin, SchedulerMixin), where)
     elif config.library == "transformers":
@@ -88,15 +94,52 @@ def _component(config: configs.ComponentConfig, where: str) -> Any:
         cls = _class(package, config.class_name, (ModelMixin, transformers.PreTrainedModel), where)
     try:
         if issubclass(cls, transformers.PreTrainedTokenizerBase):
-            return _tokenizer(cls, config.config)
+            return vocabulary.tokenizer(cls, config.config)
         if issubclass(cls, SchedulerMixin):
             return cls.from_config(config.config)
-        with torch.device("meta"):
+        with torch.device("meta"), RealIntegers(), _bounded(where):
             module = _model(cls, config.config)
     except CrosscheckError:
         raise
     except Exception as error:
         raise ConfigError(f"{where}: {config.class_name} can't be built: {first_line(error)}") from error
+    return _weightless(module) if isinstance(module, torch.nn.Module) else module
+
+
+@contextmanager
+def _bounded(where: str) -> Iterator[None]:
+    """Refuse a model of more parts than any there is: numbers that are allowed one by one may multiply."""
+    import torch
+
+    original, parts = torch.nn.Module.__init__, 0
+
+    def initialised(self: Any, *args: Any, **kwargs: Any) -> None:
+        nonlocal parts
+        parts += 1
+        if parts > MAX_PARTS:
+            raise ConfigError(f"{where}: more than {MAX_PARTS:,} modules; lower its numbers of layers and blocks")
+        original(self, *args, **kwargs)
+
+    with mock.patch.object(torch.nn.Module, "__init__", initialised):
+        yield
+
+
+def _weightless(module: Any) -> Any:
+    """The module with zeros on the CPU for what it holds on meta, one stored element each: a pipeline may read them."""
+    import torch
+
+    zeros: dict[int, Any] = {}  # by the tensor they stand for: tied ones stay tied
+    for part in module.modules():
+        for store in (part._parameters, part._buffers):
+            for name, held in store.items():
+                if held is None or not held.is_meta:
+                    continue
+                if id(held) not in zeros:
+                    expanded = torch.zeros((), dtype=held.dtype).expand(held.shape)
+                    parameter = isinstance(held, torch.nn.Parameter)
+                    made = torch.nn.Parameter(expanded, held.requires_grad) if parameter else expanded
+                    zeros[id(held)] = held, made
+                store[name] = zeros[id(held)][1]
     return module
 
 
@@ -134,26 +177,8 @@ def _class(package: Any, name: str, bases: tuple[type, ...], where: str) -> Any:
     return cls
 
 
-def _tokenizer(cls: Any, config: dict[str, Any]) -> Any:
-    """A real byte-level tokenizer with the model's own lengths and special tokens, and a vocabulary of single bytes.
-
-    Pipelines pad to the tokenizer's maximum length, so its words do not matter and its limit does.
-    """
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    letters = sorted(ByteLevel.alphabet())
-    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    with tempfile.TemporaryDirectory() as folder:
-        files = {
-            "vocab.json": json.dumps({word: i for i, word in enumerate(words)}),
-            "merges.txt": "#version: 0.2\n",
-            "tokenizer_config.json": json.dumps({k: v for k, v in config.items() if not k.endswith("_file")}),
-        }
-        for name, text in files.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
-        return cls.from_pretrained(folder, local_files_only=True)
-
-
 def first_line(error: BaseException) -> str:
-    """What an error of a library says first."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What an error of a library says first, after its class where the text alone would not say what is wrong."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    plain = text and isinstance(error, ValueError | CrosscheckError | OSError)
+    return text if plain else f"{type(error).__name__}: {text}".removesuffix(": ")

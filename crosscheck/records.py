@@ -268,14 +268,16 @@ class Generation(Record, frozen=True, kw_only=True):
 
 
 class Workload(Record, frozen=True, kw_only=True):
-    """What the pipeline was asked for; sizes in pixels."""
+    """What the pipeline was asked for; sizes in pixels. None where the pipeline takes no such argument."""
 
     batch_size: int
-    height: int
-    width: int
-    steps: int
-    guidance_scale: float
-    scheduler: str
+    height: int | None = None
+    """Of the image that goes in, where the pipeline takes its size from one."""
+    width: int | None = None
+    frames: int | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    scheduler: str = ""
 
 
 class Ledger(Record, frozen=True, kw_only=True):

@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 STEPS = 30
 PROMPT = "a photograph of an astronaut riding a horse"
+#: Any of ImageNet's classes does.
+LABEL = 207
 
-#: Pixels of one side, images of a batch, and steps. The pipeline's own tensors outside its components are real.
-MAX_SIDE, MAX_BATCH, MAX_STEPS = 8_192, 1_024, 10_000
+#: Pixels of one side, images of a batch, frames and steps. The pipeline's own tensors outside its components are real.
+MAX_SIDE, MAX_BATCH, MAX_FRAMES, MAX_STEPS = 8_192, 1_024, 10_000, 10_000
 MAX_PIXELS = MAX_SIDE * MAX_SIDE
 
 
@@ -46,7 +48,8 @@ def check_pipeline(
     *,
     height: int | None = None,
     width: int | None = None,
-    num_inference_steps: int = STEPS,
+    num_frames: int | None = None,
+    num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
     batch_size: int = 1,
     scheduler: str | None = None,
@@ -58,46 +61,46 @@ def check_pipeline(
     """Count every component of a pipeline under every backend, and what one generation really runs.
 
     ``model`` is a catalogue name, a folder in the hub's layout, a hub id, or a diffusers pipeline of the caller's.
-    Sizes are pixels; None takes the pipeline's own default. ``scheduler`` names a diffusers scheduler class. Anything
-    else goes to the pipeline's call. The pipeline is left as it was.
+    Sizes are pixels; None takes the model's own default, else the pipeline's, 30 steps. ``scheduler`` names a
+    diffusers scheduler class. Anything else goes to the pipeline's call; images, masks and labels it needs are made
+    where none are given. The pipeline is left as it was.
 
     Raises `UsageError` for a size or name that is not allowed, `ConfigError` for a folder that is not.
     """
     names = registry.choose(backends)
     if isinstance(call.get("prompt"), list | tuple):
         batch_size = len(call["prompt"])
-    counts = {"batch_size": batch_size, "num_inference_steps": num_inference_steps}
-    _check_sizes(height=height, width=width, **counts)
+    asked: dict[str, Any] = {
+        "height": height,
+        "width": width,
+        "num_frames": num_frames,
+        "num_inference_steps": num_inference_steps,
+        "guidance_scale": guidance_scale,
+    }
+    _check_sizes(batch_size, asked)
     if guidance_scale is not None and not (isinstance(guidance_scale, int | float) and math.isfinite(guidance_scale)):
         raise UsageError(f"guidance scale: got {guidance_scale!r}; allowed: a finite number")
-    label, pipe = pipelines.load(model)
+    label, pipe, defaults = pipelines.load(model)
     with _undisturbed(pipe):
+        own = getattr(pipe, "scheduler", None)
         if scheduler is not None:
-            pipe.scheduler = _scheduler(scheduler, pipe.scheduler)
-        if height is None or width is None:
-            default_height, default_width = _default_size(pipe)
-            height, width = height or default_height, width or default_width
-            _check_sizes(height=height, width=width, **counts)
-        if guidance_scale is None:
-            guidance_scale = inspect.signature(pipe.__call__).parameters["guidance_scale"].default
+            if own is None:
+                raise UsageError(f"{type(pipe).__name__} has no scheduler to replace; got {scheduler!r}")
+            pipe.scheduler = _scheduler(scheduler, own)
+        asked = {**defaults, **{name: value for name, value in asked.items() if value is not None}}
+        asked, sizes = _completed(pipe, asked, batch_size, call)
+        _check_sizes(batch_size, sizes)
+        _check_arguments(pipe, call)
+        hollow = _run(pipe, {**asked, **call})
         workload = Workload(
             batch_size=batch_size,
-            height=height,
-            width=width,
-            steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            scheduler=type(pipe.scheduler).__name__,
+            height=sizes.get("height"),
+            width=sizes.get("width"),
+            frames=sizes.get("num_frames"),
+            steps=asked.get("num_inference_steps"),
+            guidance_scale=asked.get("guidance_scale"),
+            scheduler=type(pipe.scheduler).__name__ if own is not None else "",
         )
-        _check_arguments(pipe, call)
-        prompt = None if "prompt_embeds" in call else [PROMPT] * batch_size if batch_size > 1 else PROMPT
-        asked = {
-            "prompt": prompt,
-            "height": height,
-            "width": width,
-            "guidance_scale": guidance_scale,
-            "num_inference_steps": num_inference_steps,
-        }
-        hollow = _run(pipe, {**asked, **call})
         recorded = environment()
         components = _components(hollow, names, recorded, time_limit, progress)
     return Ledger(
@@ -114,19 +117,89 @@ def check_pipeline(
 # -- what to ask of it -------------------------------------------------------------------------------------------------
 
 
-def _check_sizes(*, batch_size: int, num_inference_steps: int, height: int | None, width: int | None) -> None:
+def _check_sizes(batch_size: int, asked: Mapping[str, Any]) -> None:
     limits = {
-        "height": (height, MAX_SIDE),
-        "width": (width, MAX_SIDE),
+        "height": (asked.get("height"), MAX_SIDE),
+        "width": (asked.get("width"), MAX_SIDE),
+        "frames": (asked.get("num_frames"), MAX_FRAMES),
         "batch size": (batch_size, MAX_BATCH),
-        "steps": (num_inference_steps, MAX_STEPS),
+        "steps": (asked.get("num_inference_steps"), MAX_STEPS),
     }
     for what, (size, limit) in limits.items():
         if size is not None and not (type(size) is int and 1 <= size <= limit):
             raise UsageError(f"{what}: got {size!r}; allowed: a whole number from 1 to {limit:,}")
-    pixels = batch_size * (height or 1) * (width or 1)
-    if pixels > MAX_PIXELS:
+    pixels = math.prod(asked.get(name) or 1 for name in ("height", "width", "num_frames")) * batch_size
+    if pixels > MAX_PIXELS * (4 if asked.get("num_frames") else 1):
         raise UsageError(f"batch size x height x width: got {pixels:,} pixels; allowed: up to {MAX_PIXELS:,} in all")
+
+
+def _completed(
+    pipe: Any, asked: Mapping[str, Any], batch_size: int, call: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of the pipeline's call, and the sizes they stand for.
+
+    What the pipeline takes and nobody gave is its own default, or made here: a prompt, an image, a mask, a label.
+    """
+    from PIL import Image
+
+    parameters = inspect.signature(pipe.__call__).parameters
+    for name in ("num_frames", "guidance_scale"):
+        if name in asked and name not in parameters:
+            raise UsageError(f"{type(pipe).__name__} takes no {name}; got {asked[name]!r}")
+    sizes = {name: asked[name] for name in ("height", "width") if name in asked}
+    if len(sizes) < 2:
+        own = {name: parameters[name].default for name in ("height", "width") if name in parameters}
+        default = own if own and all(type(size) is int for size in own.values()) else _default_size(pipe)
+        sizes = {**default, **sizes}
+    result: dict[str, Any] = {name: size for name, size in sizes.items() if name in parameters}
+    if "num_frames" in parameters:
+        frames = asked.get("num_frames", parameters["num_frames"].default)
+        if frames is None:
+            frames = getattr(_denoiser(pipe).config, "sample_frames", None)
+        if type(frames) is int:
+            sizes["num_frames"] = result["num_frames"] = frames
+    if "num_inference_steps" in parameters:
+        result["num_inference_steps"] = asked.get("num_inference_steps", STEPS)
+    if "guidance_scale" in parameters:
+        result["guidance_scale"] = asked.get("guidance_scale", parameters["guidance_scale"].default)
+    _check_sizes(batch_size, sizes)
+    given = {name for name, value in call.items() if value is not None}
+    if "prompt" in parameters:
+        result["prompt"] = None if "prompt_embeds" in given else [PROMPT] * batch_size if batch_size > 1 else PROMPT
+    elif "class_labels" in parameters:
+        result["class_labels"] = [LABEL] * batch_size
+    elif "batch_size" in parameters:
+        result["batch_size"] = batch_size
+    if sizes:
+        size = (sizes["width"], sizes["height"])
+        made = {"image": "RGB", "mask_image": "L", "control_image": "RGB"}
+        result.update({name: Image.new(mode, size) for name, mode in made.items() if name in parameters})
+        if "video" in parameters:
+            result["video"] = [Image.new("RGB", size)] * sizes.get("num_frames", 1)
+    return result, sizes
+
+
+def _denoiser(pipe: Any) -> Any:
+    return getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+
+
+def _default_size(pipe: Any) -> dict[str, int]:
+    """Height and width that the pipeline takes by itself: its denoiser's sample size in pixels."""
+    config = getattr(_denoiser(pipe), "config", None)
+    sample = getattr(pipe, "default_sample_size", None) or getattr(config, "sample_size", None)
+    if sample is None:
+        sample = getattr(config, "sample_height", None), getattr(config, "sample_width", None)
+        if None in sample:
+            return {}
+    scale = getattr(pipe, "vae_scale_factor", None) or getattr(pipe, "vae_scale_factor_spatial", None)
+    if "Upscale" in type(pipe).__name__:  # its sample is the small image that goes in
+        scale = 1
+    if scale is None:
+        scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1) if hasattr(pipe, "vae") else 1
+    sides = tuple(sample) if isinstance(sample, list | tuple) else (sample, sample)
+    if len(sides) != 2 or not all(type(side) is int for side in sides):
+        raise ConfigError(f"sample_size: got {sample!r}; allowed: one whole number, or two")
+    return {"height": sides[0] * scale, "width": sides[1] * scale}
 
 
 def _check_arguments(pipe: Any, call: Mapping[str, Any]) -> None:
@@ -139,29 +212,14 @@ def _check_arguments(pipe: Any, call: Mapping[str, Any]) -> None:
             raise UsageError(f"{type(pipe).__name__} takes no {name!r}; {hint}allowed: {', '.join(known)}")
 
 
-def _default_size(pipe: Any) -> tuple[int, int]:
-    """Height and width that the pipeline takes by itself: its denoiser's sample size in pixels."""
-    denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-    sample = getattr(pipe, "default_sample_size", None) or getattr(
-        getattr(denoiser, "config", None), "sample_size", None
-    )
-    if sample is None:
-        raise UsageError(f"{type(pipe).__name__} has no default size; give height and width")
-    sizes = tuple(sample) if isinstance(sample, list | tuple) else (sample, sample)
-    if len(sizes) != 2 or not all(type(size) is int for size in sizes):
-        raise ConfigError(f"sample_size: got {sample!r}; allowed: one whole number, or two")
-    return sizes[0] * pipe.vae_scale_factor, sizes[1] * pipe.vae_scale_factor
-
-
 @contextmanager
 def _undisturbed(pipe: Any) -> Iterator[None]:
-    """Components without their tensors; afterwards they, the scheduler and the pipeline are as they were."""
+    """Afterwards the scheduler and the pipeline are as they were."""
     import torch
 
-    from crosscheck.hollow import emptied
-
-    kept = [(owner, _copied(vars(owner))) for owner in (pipe, pipe.scheduler)]
-    with torch.random.fork_rng(devices=[]), emptied(_modules(pipe).values()):
+    scheduler = getattr(pipe, "scheduler", None)
+    kept = [(owner, _copied(vars(owner))) for owner in (pipe, scheduler) if owner is not None]
+    with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
@@ -202,7 +260,7 @@ def _run(pipe: Any, call: Mapping[str, Any]) -> Hollow:
     """One whole call of the pipeline, hollow."""
     from crosscheck.hollow import Hollow
 
-    hollow = Hollow(_modules(pipe))
+    hollow = Hollow(modules(pipe))
     pipe.set_progress_bar_config(disable=True)
     try:
         with hollow.answering():
@@ -216,7 +274,8 @@ def _run(pipe: Any, call: Mapping[str, Any]) -> Hollow:
     return hollow
 
 
-def _modules(pipe: Any) -> dict[str, Any]:
+def modules(pipe: Any) -> dict[str, Any]:
+    """The pipeline's components that are torch modules, by name."""
     import torch
 
     return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}

@@ -76,7 +76,7 @@ def traced_macs(drawn: Drawn) -> dict[str, int]:
     method = getattr(module, drawn.entry)
     if "encoder_hidden_states" in inspect.signature(method).parameters:
         given.setdefault("encoder_hidden_states", None)
-    case = dataclasses.replace(case_of(module, (), given, entry=drawn.entry), reads_values=True)
+    case = dataclasses.replace(case_of(module, (), given, entry=drawn.entry), real_integers=True)
     with torch.no_grad():
         return dict(Aten().run(case).by_op)
 

@@ -30,7 +30,7 @@ def build(folder):
 
 
 def test_the_catalogue_is_read():
-    assert configs.catalogue() == ["sd15", "sd21", "sd21-base", "sdxl-base"]
+    assert len(configs.catalogue()) >= 24
     for name in configs.catalogue():
         assert configs.read(configs.CATALOGUE / name, name).components
 
@@ -61,7 +61,7 @@ def test_the_catalogue_is_read():
         ("unet/config.json", {"transformer_layers_per_block": [1, 2, 10**9, 1]}, "allowed: up to 1,024"),
         ("text_encoder/config.json", {"num_hidden_layers": 10**9}, "num_hidden_layers: got 1000000000"),
         ("text_encoder/config.json", {"hidden_size": 10**12}, "hidden_size: got 1000000000000; allowed: up to"),
-        ("text_encoder/config.json", {"hidden_size": 1e400}, "not valid JSON"),
+        ("text_encoder/config.json", {"hidden_size": 1e400}, "hidden_size: got inf; allowed: up to"),
         ("unet/config.json", {"block_out_channels": [320] * 5_000}, "got 5,000 items; allowed: up to 1,024"),
         ("unet/config.json", {"down_block_types": ["NoSuchBlock2D"] * 4}, "UNet2DConditionModel can't be built"),
         ("unet/config.json", {"block_out_channels": [321, 640, 1280, 1280]}, "UNet2DConditionModel can't be built"),
@@ -129,7 +129,8 @@ def test_weights_beside_the_configs_are_never_read(folder):
         (folder / "text_encoder" / name).write_bytes(b"not weights")
     (folder / "unet" / "modeling.py").write_text("raise SystemExit")
 
-    assert build(folder).unet.conv_in.weight.is_meta
+    weight = build(folder).unet.conv_in.weight
+    assert weight.untyped_storage().nbytes() == 4  # one zero for all of them
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_name():

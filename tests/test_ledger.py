@@ -131,7 +131,7 @@ def test_a_ledger_at_rest_is_read_as_it_was_written(path, text):
 
 def test_more_fields_are_welcome(path, tree):
     tree["later"] = {"deep": [{"er": None}]}
-    tree["workload"]["frames"] = 16
+    tree["workload"]["seed"] = 16
     tree["components"][0]["backends"]["thop"]["note"] = "x"
     tree["components"][0]["census"]["ops"][0]["stream"] = 3
     path.write_text(json.dumps(tree))
@@ -213,7 +213,7 @@ NOT_A_LEDGER = {
     "not JSON": (lambda text: "schema: 1", "JSON is malformed"),
     "NaN": (edited('"guidance_scale": 7.5', '"guidance_scale": NaN'), "JSON is malformed"),
     "infinity": (edited('"guidance_scale": 7.5', '"guidance_scale": 1e999'), "Number out of range"),
-    "null": (edited('"guidance_scale": 7.5', '"guidance_scale": null'), "Expected `float`, got `null`"),
+    "null": (edited('"batch_size": 1', '"batch_size": null'), "Expected `int`, got `null`"),
     "a fraction of a MAC": (edited('"outside_macs": 0', '"outside_macs": 0.5'), "Expected `int`, got `float`"),
     "text for a number": (edited('"outside_macs": 0', '"outside_macs": "0"'), "Expected `int`, got `str`"),
     "an unknown status": (edited('"status": "counted"', '"status": "fine"'), "Invalid value 'fine'"),

@@ -195,7 +195,7 @@ def tiny_pipe():
     from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    _, shipped = pipelines.load("sd21-base")
+    _, shipped, _ = pipelines.load("sd21-base")
     torch.manual_seed(0)
     return StableDiffusionPipeline(
         unet=UNet2DConditionModel(**TINY["unet"]),
@@ -308,7 +308,7 @@ def test_what_the_pipeline_or_we_reject(call, message):
 
 
 def test_a_component_that_can_not_run_hollow_is_named():
-    _, pipe = pipelines.load("sd21-base")
+    _, pipe, _ = pipelines.load("sd21-base")
     pipe.unet.forward = lambda *args, **kwargs: [args[0] if args[0].sum() > 0 else None]
 
     with pytest.raises(UncountedError, match=r"unet \(UNet2DConditionModel\) can't be run hollow"):
@@ -337,7 +337,7 @@ def test_a_list_of_prompts_is_a_batch():
 
 
 def test_products_outside_every_component_are_beside_the_total(monkeypatch):
-    _, pipe = pipelines.load("sd21-base")
+    _, pipe, _ = pipelines.load("sd21-base")
     scheduler = type(pipe.scheduler)
     original = scheduler.step
 

@@ -3,47 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from crosscheck.backends.interface import Case
+from crosscheck.backends.values import REAL, RealIntegers, hollows, real_integers
 from crosscheck.trees import map_tensors, tensors
-
-
-class ReadsAnswered(TorchFunctionMode):
-    """On meta, answer a read of floating values with zeros: a tensor moved to the CPU stays hollow, numbers are 0.
-
-    Integers and booleans are not answered: they steer control flow, and a made-up one could choose another branch.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read: list[torch.Tensor] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        subject = args[0] if args else None
-        if not (isinstance(subject, torch.Tensor) and subject.is_meta and subject.is_floating_point()):
-            return func(*args, **kwargs)
-        name = getattr(func, "__name__", "")
-        if name == "cpu":
-            return subject
-        if name in {"numpy", "item", "tolist"}:
-            self.read.append(subject)
-            return getattr(torch.zeros(subject.shape, dtype=subject.dtype), name)(*args[1:], **kwargs)
-        return func(*args, **kwargs)
 
 
 def call(case: Case) -> Any:
     """Run the case's entry once. ``forward`` goes through ``__call__``, hooks included."""
-    with ReadsAnswered() if case.reads_values else nullcontext():
-        return _method(case)(*case.args, **case.kwargs)
+    with real_integers(case.real_integers):
+        return method(case)(*case.args, **case.kwargs)
 
 
-def _method(case: Case) -> Any:
+def method(case: Case) -> Any:
+    """What the case calls."""
     return case.module if case.entry == "forward" else getattr(case.module, case.entry)
 
 
@@ -67,9 +44,51 @@ class Entry(torch.nn.Module):
         return tuple(tensor for _, tensor in tensors((self._case.args, dict(self._case.kwargs))))
 
     def forward(self, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        for tensor, own in zip(flat, self.inputs, strict=True):
+            if hasattr(own, REAL):
+                setattr(tensor, REAL, getattr(own, REAL))  # a tracer's tensors are others
         given: Iterator[torch.Tensor] = iter(flat)
         args, kwargs = map_tensors(lambda _: next(given), (self._case.args, dict(self._case.kwargs)))
-        reads = ReadsAnswered()
-        with reads if self._case.reads_values else nullcontext():
-            result = _method(self._case)(*args, **kwargs)
-        return tuple(tensor for _, tensor in tensors((result, reads.read)))
+        with real_integers(self._case.real_integers) as mode:
+            result = method(self._case)(*args, **kwargs)
+        return tuple(tensor for _, tensor in tensors((result, mode.read if isinstance(mode, RealIntegers) else [])))
+
+
+def processors(module: torch.nn.Module) -> dict[torch.nn.Module, Any]:
+    """The attention processors in use: what some pipelines change for the time of their call."""
+    return {m: vars(m)["processor"] for m in module.modules() if "processor" in vars(m)}
+
+
+@contextmanager
+def emptied(case: Case) -> Iterator[None]:
+    """A pipeline's component as it was called, each tensor it holds swapped for one on meta; as it was, afterwards.
+
+    No copy: what a pipeline does to a component during its call happens to the component that is counted.
+    """
+    swapped: list[tuple[dict[str, Any], str, Any]] = []
+    empty: dict[int, torch.Tensor] = {}
+    try:
+        for module, processor in case.processors.items():
+            swapped.append((vars(module), "processor", vars(module)["processor"]))
+            vars(module)["processor"] = processor
+        for module in case.module.modules():
+            for store in (module._parameters, module._buffers, vars(module)):
+                for name, held in store.items():
+                    if not isinstance(held, torch.Tensor) or held.is_meta or (case.real_integers and not hollows(held)):
+                        continue
+                    swapped.append((store, name, held))
+                    if id(held) not in empty:
+                        empty[id(held)] = _empty(held)
+                    store[name] = empty[id(held)]
+        yield
+    finally:
+        for store, name, held in reversed(swapped):
+            store[name] = held
+
+
+def _empty(tensor: torch.Tensor) -> torch.Tensor:
+    if 0 in tensor.stride():  # of a pipeline without weights: one element for all
+        hollow = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    else:
+        hollow = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    return torch.nn.Parameter(hollow, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else hollow

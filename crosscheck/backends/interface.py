@@ -31,8 +31,14 @@ class Case:
     config: Mapping[str, Any] | None = None
     """Its published config, for classes of diffusers and transformers."""
     device: str = "meta"
+    hollow: bool = False
+    """A pipeline's component: it holds real tensors, and is counted with empty ones in their place."""
+    real_integers: bool = False
+    """Its forward reads values: integers and booleans are real, on the CPU, and floating ones on meta."""
     reads_values: bool = False
-    """Its forward reads floating values; on meta they are answered with zeros."""
+    """It reads floating values, or their order: they were answered as if all were 0."""
+    processors: Mapping[Any, Any] = field(default_factory=dict)
+    """Attention processors by module as they were when the pipeline called it."""
 
 
 @dataclass(frozen=True, kw_only=True)

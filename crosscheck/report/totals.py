@@ -62,10 +62,16 @@ def _totals(ledger: Ledger, whole: str) -> list[tuple[str, Recommended]]:
 
 def workload(work: Workload) -> str:
     """What was asked for, in one line."""
-    return (
-        f"batch {work.batch_size:,}, {work.height} x {work.width} pixels, {work.steps:,} steps of "
-        f"{escape(work.scheduler)}, guidance {work.guidance_scale:g}"
-    )
+    said = [f"batch {work.batch_size:,}"]
+    if work.height is not None and work.width is not None:
+        said.append(f"{work.height} x {work.width} pixels")
+    if work.frames is not None:
+        said.append(f"{work.frames:,} frames")
+    if work.steps is not None:
+        said.append(f"{work.steps:,} steps" + (f" of {escape(work.scheduler)}" if work.scheduler else ""))
+    if work.guidance_scale is not None:
+        said.append(f"guidance {work.guidance_scale:g}")
+    return ", ".join(said)
 
 
 def shapes(inputs: tuple[TensorSpec, ...]) -> str:

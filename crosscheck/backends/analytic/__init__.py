@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from crosscheck.backends.analytic import autoencoder_kl, clip, unet_2d_condition
+from crosscheck.backends.analytic import autoencoder_kl, clip, flux_transformer_2d, t5, unet_2d_condition
 from crosscheck.backends.analytic.options import Inputs, NoClosedForm, Options
 from crosscheck.backends.analytic.work import Work
 from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
@@ -37,6 +37,9 @@ FORMS: Mapping[str, Mapping[str, Form]] = {
     "CLIPVisionModel": {"forward": clip.vision_model},
     "CLIPVisionModelWithProjection": {"forward": clip.vision_model_with_projection},
     "StableDiffusionSafetyChecker": {"forward": clip.safety_checker},
+    "T5EncoderModel": {"forward": t5.t5_encoder},
+    "UMT5EncoderModel": {"forward": t5.umt5_encoder},
+    "FluxTransformer2DModel": {"forward": flux_transformer_2d.forward},
 }
 
 

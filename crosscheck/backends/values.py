@@ -1,0 +1,179 @@
+"""Values inside a forward on meta: integers and booleans are real, floating tensors are hollow.
+
+Masks, lengths and indices steer what a model runs, and cost nothing to compute; what floats hold changes no count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from crosscheck.trees import map_tensors
+
+#: Functions that hand a tensor's values to Python.
+_READS = frozenset({"item", "tolist", "numpy", "__int__", "__float__", "__index__", "__array__"})
+#: Functions whose result holds the same values whatever the tensor they take shape and device from.
+_CONSTANTS = frozenset("new_zeros new_ones new_full new_tensor zeros_like ones_like full_like".split())
+_COMPARISONS = frozenset("eq ne gt ge lt le __eq__ __ne__ __gt__ __ge__ __lt__ __le__ isnan isinf equal".split())
+#: The attribute in which a tensor on meta keeps the real one that it stands for.
+REAL = "_crosscheck_real"
+#: Functions that choose by floating values: what they choose among zeros is real.
+_CHOICES = frozenset("topk sort argsort argmax argmin max min".split())
+
+
+class RealIntegers(TorchFunctionMode):
+    """Keeps integers real and floats on meta, whatever devices a forward names; operations on both go to meta.
+
+    A floating value that is read is answered with 0, and an order of floating values is that of zeros: both are kept in
+    ``read``. A comparison of the forward's own inputs has their real result; they are kept in ``compared``. Any other
+    branch that depends on a floating value is not answered: torch raises.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[torch.Tensor] = []
+        self.compared: list[torch.Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        given = list(_tensors((*args, *kwargs.values())))
+        if name in {"__get__", "__set__"}:
+            return func(*args, **kwargs)
+        if not any(tensor.is_meta for tensor in given):
+            return self._real(func, args, kwargs)
+        if name in _COMPARISONS and all(not tensor.is_meta or hasattr(tensor, REAL) for tensor in given):
+            self.compared += given
+            return func(*_mapped(_real, args), **_mapped(_real, kwargs))
+        subject = given[0]
+        if name in _READS and subject.is_meta and subject.is_floating_point():
+            self.read.append(subject)
+            return func(*_zeros(args), **_zeros(kwargs))
+        if name in {"cpu", "cuda"}:
+            return subject
+        if name in _CHOICES and subject.is_floating_point():
+            return self._chosen(func, args, kwargs, subject)
+        if name == "masked_select":
+            return subject.new_empty(int(args[1].expand(subject.shape).sum()))
+        return self._hollow(func, name, args, kwargs)
+
+    def _real(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """No floating tensor of the forward goes in: an integer that comes out is real, on whichever device it was."""
+        result = func(*args, **kwargs)
+        if isinstance(result, torch.Tensor) and result.is_meta and not hollows(result):
+            real: torch.Tensor = func(*_placed(args, "cpu"), **_placed(kwargs, "cpu"))
+            return real.zero_() if func is torch.empty else real
+        return result
+
+    def _hollow(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        if name in _CONSTANTS:
+            result = func(*args, **kwargs)
+            return result if hollows(result) else func(*_placed(args, "cpu"), **{**kwargs, "device": "cpu"})
+        if name == "__getitem__":
+            args = _by_index(args)
+        if name == "repeat_interleave" and "output_size" not in kwargs:
+            repeats = kwargs.get("repeats", args[1] if len(args) > 1 else None)
+            if isinstance(repeats, torch.Tensor) and not repeats.is_meta and repeats.numel() > 1:
+                kwargs = {**kwargs, "output_size": int(repeats.sum())}
+        return func(*_placed(_emptied(args), "meta"), **_placed(_emptied(kwargs), "meta"))
+
+    def _chosen(self, func: Any, args: Any, kwargs: Any, subject: torch.Tensor) -> Any:
+        result = func(*_emptied(args), **_emptied(kwargs))
+        if not any(not hollows(tensor) for tensor in _tensors((result,))):
+            return result  # a maximum over everything, or of two tensors
+        self.read.append(subject)
+        real = func(*_zeros(args), **_zeros(kwargs))
+        return map_tensors(lambda t: t.to("meta") if hollows(t) else t, real)
+
+
+def standing_for(tensor: torch.Tensor) -> torch.Tensor:
+    """An empty tensor on meta that remembers the real one."""
+    hollow = tensor.to("meta")
+    if not tensor.is_meta:
+        setattr(hollow, REAL, tensor)
+    return hollow
+
+
+def _real(value: Any) -> Any:
+    return getattr(value, REAL, value)
+
+
+def hollows(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds numbers that no count depends on."""
+    return bool(tensor.is_floating_point() or tensor.is_complex())
+
+
+def _tensors(tree: Any) -> Iterator[torch.Tensor]:
+    for value in tree:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    if isinstance(tree, list | tuple):
+        return type(tree)(_mapped(function, value) for value in tree) if type(tree) in (list, tuple) else tree
+    if isinstance(tree, dict):
+        return {key: _mapped(function, value) for key, value in tree.items()}
+    return function(tree)
+
+
+def _emptied(tree: Any) -> Any:
+    """On meta. Integers without dimensions, which torch takes anywhere, stay: in a jit trace all sizes are such."""
+
+    def empty(value: Any) -> Any:
+        moved = isinstance(value, torch.Tensor) and not value.is_meta and (value.dim() or hollows(value))
+        return value.to("meta") if moved else value
+
+    return _mapped(empty, tree)
+
+
+def _zeros(tree: Any) -> Any:
+    return _mapped(
+        lambda v: torch.zeros(v.shape, dtype=v.dtype) if isinstance(v, torch.Tensor) and v.is_meta else v, tree
+    )
+
+
+def _placed(tree: Any, device: str) -> Any:
+    """With every device named in it replaced."""
+
+    def named(value: Any) -> bool:
+        return isinstance(value, torch.device) or (isinstance(value, str) and value.partition(":")[0] in _DEVICES)
+
+    return _mapped(lambda v: torch.device(device) if named(v) else v, tree)
+
+
+_DEVICES = frozenset({"cpu", "cuda", "meta"})
+
+
+def _by_index(args: Any) -> Any:
+    """With real boolean masks as the indices they select, which meta tensors can be indexed with."""
+
+    def indices(value: Any) -> list[Any]:
+        mask = isinstance(value, torch.Tensor) and value.dtype == torch.bool and not value.is_meta
+        return list(value.nonzero(as_tuple=True)) if mask else [value]
+
+    source, index = args[0], args[1]
+    parts = index if isinstance(index, tuple) else (index,)
+    return (source, tuple(i for part in parts for i in indices(part)), *args[2:])
+
+
+@contextmanager
+def real_integers(wanted: bool) -> Iterator[RealIntegers | None]:
+    """Where ``wanted``, integers are real inside; ``torch.autocast("meta")``, which torch refuses, is the CPU's."""
+    if not wanted:
+        yield None
+        return
+    original = torch.autocast.__init__
+
+    def initialised(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+        original(self, "cpu" if device_type == "meta" else device_type, *args, **kwargs)
+
+    with mock.patch.object(torch.autocast, "__init__", initialised), RealIntegers() as mode:
+        yield mode

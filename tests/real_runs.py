@@ -1,0 +1,86 @@
+"""What a pipeline's components really run, on real tensors: each outermost call with its shapes and MACs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from crosscheck.backends import rules
+from crosscheck.backends.aten import Tracer
+from crosscheck.records import HEADLINE
+from crosscheck.trees import specs
+
+ENTRIES = ("encode", "decode", "_encode", "_decode", "get_text_features", "get_image_features", "quantize")
+
+
+class Outside(TorchDispatchMode):
+    """Products outside every component."""
+
+    macs, inside = 0, False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if not self.inside and rules.kind(name) in HEADLINE and isinstance(result, torch.Tensor):
+            shapes = tuple(tuple(a.shape) for a in args if isinstance(a, torch.Tensor))
+            work = rules.macs(name, args, shapes, tuple(result.shape), "", result.dtype.is_complex)
+            self.macs += sum(macs for _, macs in work)
+        return result
+
+
+def observed(components: Mapping[str, torch.nn.Module], run: Callable[[], Any]) -> tuple[dict[str, list[Any]], int]:
+    """Component -> [MACs, shapes of its inputs] of each call, while ``run`` runs; and the MACs outside of them."""
+    places: dict[int, str] = {}
+    for name, component in components.items():
+        for path, module in component.named_modules():
+            places.setdefault(id(module), f"{name}.{path}" if path else name)
+    calls: dict[str, list[Any]] = {}
+    original = torch.nn.Module.__call__
+    outside = Outside()
+
+    def traced(module: torch.nn.Module, name: str, method: Any, forward: Any, args: Any, kwargs: Any) -> Any:
+        shapes = sorted([spec.name, list(spec.shape)] for spec in specs(forward, args, kwargs))
+        tracer = Tracer(module)
+        outside.inside = True
+        try:
+            with tracer.tracing():
+                result = method(*args, **kwargs)
+        finally:
+            outside.inside = False
+        macs = tracer.count("cpu").macs
+        if macs or name in components:
+            calls.setdefault(name, []).append([macs, shapes])
+        return result
+
+    def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if outside.inside or id(module) not in places:
+            return original(module, *args, **kwargs)
+        return traced(module, places[id(module)], functools.partial(original, module), module.forward, args, kwargs)
+
+    def entry(module: torch.nn.Module, name: str, method: Any) -> Any:
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            if outside.inside:
+                return method(*args, **kwargs)
+            place = places[id(module)]
+            place = f"{place}_{name}r" if name in ("encode", "decode") else f"{place}.{name}"
+            return traced(module, place, method, method, args, kwargs)
+
+        return functools.wraps(method)(entered)
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(torch.nn.Module, "__call__", called))
+        for module in components.values():
+            for name in ENTRIES:
+                method = getattr(module, name, None)
+                if callable(method) and not isinstance(method, torch.nn.Module):
+                    stack.callback(object.__delattr__, module, name)
+                    object.__setattr__(module, name, entry(module, name, method))
+        stack.enter_context(outside)
+        run()
+    return calls, outside.macs
