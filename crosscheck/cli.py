@@ -235,6 +235,37 @@ def gate(
     return UNEXPLAINED if found else 0
 
 
+@app.command()
+def formula(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, folder or hub id.")],
+    component: Annotated[str | None, typer.Option(help="One component; default all that have a closed form.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels to evaluate at; default the model's own.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of a video.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images.")] = 1,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of text; default the model's own.")] = None,
+) -> int:
+    """Print the closed form of MACs, as text and LaTeX, and evaluate it; torch is not needed."""
+    from crosscheck import formula as written
+    from crosscheck import pipelines
+
+    _positive(height=height, width=width, frames=frames, batch_size=batch_size, tokens=tokens)
+    name, folder = pipelines.locate(model)
+    parts = written.parts(folder, name, height=height, width=width, frames=frames, batch_size=batch_size, tokens=tokens)
+    chosen = [part for part in parts if component in (None, part.name)]
+    if not chosen:
+        allowed = ", ".join(part.name for part in parts) or "none of this model"
+        raise UsageError(f"no closed form for component {component!r} of {name}; allowed: {allowed}")
+    _print("\n\n".join(written.text(part) for part in chosen), sys.stdout)
+    return 0
+
+
+def _positive(**sizes: int | None) -> None:
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise UsageError(f"{name.replace('_', ' ')}: got {size}; allowed: a whole number from 1")
+
+
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(metavar="backends|models|causes", help="What to list.")],

@@ -96,6 +96,8 @@ def read(folder: Path, name: str) -> PipelineConfig:
 
 #: Keys of workload.json, which is crosscheck's own: what a model's publishers generate with.
 WORKLOAD = {"height": int, "width": int, "num_frames": int, "num_inference_steps": int, "guidance_scale": float}
+#: Key of the tokens of text that each component gets; others get the tokenizer's maximum.
+TOKENS = "tokens"
 
 
 def workload(folder: Path) -> dict[str, Any]:
@@ -103,9 +105,11 @@ def workload(folder: Path) -> dict[str, Any]:
     path = folder / "workload.json"
     stated = read_json(path) if path.is_file() else {}
     for key, value in stated.items():
-        if key not in WORKLOAD:
-            raise ConfigError(f"{path}: {key} is not known; allowed: {', '.join(WORKLOAD)}")
-        if type(value) not in (int, WORKLOAD[key]):
+        numbers = value.values() if key == TOKENS and isinstance(value, dict) else [value]
+        kind = WORKLOAD.get(key, int)
+        if key not in (*WORKLOAD, TOKENS):
+            raise ConfigError(f"{path}: {key} is not known; allowed: {', '.join((*WORKLOAD, TOKENS))}")
+        if not all(type(number) in (int, kind) for number in numbers):
             raise ConfigError(f"{path}: {key}: got {value!r}; allowed: a number")
     return stated
 

@@ -28,6 +28,8 @@ Size: TypeAlias = Any
 
 def smaller(a: Size, b: Size) -> Size:
     """min(a, b), for symbols too; a + b - abs(a - b) is always even."""
+    if hasattr(a, "least") or hasattr(b, "least"):  # polynomials keep minima as they are
+        return a.least(b) if hasattr(a, "least") else b.least(a)
     return (a + b - abs(a - b)) // 2
 
 

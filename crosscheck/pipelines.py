@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from crosscheck import configs, vocabulary
 from crosscheck.records import ConfigError, CrosscheckError, UsageError
@@ -28,7 +27,8 @@ def load(model: Any) -> tuple[str, Any, dict[str, Any]]:
             raise UsageError(f"got a {type(model).__name__}; allowed: a model's name, a folder or a diffusers pipeline")
         return type(model).__name__, model, {}
     name, folder = locate(str(model))
-    return name, build(configs.read(folder, name)), configs.workload(folder)
+    stated = {key: value for key, value in configs.workload(folder).items() if key in configs.WORKLOAD}
+    return name, build(configs.read(folder, name)), stated
 
 
 def locate(model: str) -> tuple[str, Path]:
@@ -109,6 +109,8 @@ def _component(config: configs.ComponentConfig, where: str) -> Any:
 @contextmanager
 def _bounded(where: str) -> Iterator[None]:
     """Refuse a model of more parts than any there is: numbers that are allowed one by one may multiply."""
+    from unittest import mock
+
     import torch
 
     original, parts = torch.nn.Module.__init__, 0

@@ -13,7 +13,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from crosscheck.backends.analytic import autoencoder_kl, clip, flux_transformer_2d, t5, unet_2d_condition
+from crosscheck.backends.analytic import (
+    autoencoder_dc,
+    autoencoder_kl,
+    clip,
+    cogvideox_transformer_3d,
+    controlnet,
+    dit_transformer_2d,
+    flux_transformer_2d,
+    ltx_video_transformer_3d,
+    pixart_transformer_2d,
+    sana_transformer_2d,
+    sd3_transformer_2d,
+    t5,
+    unet_2d_condition,
+    wan_transformer_3d,
+)
 from crosscheck.backends.analytic.options import Inputs, NoClosedForm, Options
 from crosscheck.backends.analytic.work import Work
 from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
@@ -40,6 +55,16 @@ FORMS: Mapping[str, Mapping[str, Form]] = {
     "T5EncoderModel": {"forward": t5.t5_encoder},
     "UMT5EncoderModel": {"forward": t5.umt5_encoder},
     "FluxTransformer2DModel": {"forward": flux_transformer_2d.forward},
+    "SD3Transformer2DModel": {"forward": sd3_transformer_2d.forward},
+    "PixArtTransformer2DModel": {"forward": pixart_transformer_2d.forward},
+    "Transformer2DModel": {"forward": dit_transformer_2d.legacy},
+    "DiTTransformer2DModel": {"forward": dit_transformer_2d.forward},
+    "SanaTransformer2DModel": {"forward": sana_transformer_2d.forward},
+    "LTXVideoTransformer3DModel": {"forward": ltx_video_transformer_3d.forward},
+    "WanTransformer3DModel": {"forward": wan_transformer_3d.forward},
+    "CogVideoXTransformer3DModel": {"forward": cogvideox_transformer_3d.forward},
+    "ControlNetModel": {"forward": controlnet.forward},
+    "AutoencoderDC": {"encode": autoencoder_dc.encode, "decode": autoencoder_dc.decode},
 }
 
 

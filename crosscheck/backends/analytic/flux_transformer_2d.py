@@ -51,14 +51,14 @@ def forward(config: Options, inputs: Inputs) -> Work:
     both = Tokens(image + text, width)
     conditions = (1 + guided) * timestep_embedding(batch, SINUSOIDS, width) + timestep_embedding(batch, pooled, width)
     out = options["patch_size"] ** 2 * (options["out_channels"] or options["in_channels"])
-    layers: int = options["num_layers"]
+    joint, single = options["num_layers"], options["num_single_layers"]
+    blocks: Work = joint * _joint_block(batch, both, heads) + single * _single_block(batch, both, heads)
     return (
         conditions
         + linear(batch * image, channels, width)
         + linear(batch * text, features, width)
         + rotary_embedding(both.count, options["axes_dims_rope"], inputs)
-        + layers * _joint_block(batch, both, heads)
-        + options["num_single_layers"] * _single_block(batch, both, heads)
+        + blocks
         + linear(batch, width, 2 * width)
         + linear(batch * image, width, out)
     )

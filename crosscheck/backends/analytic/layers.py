@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from crosscheck import formulas
@@ -131,3 +132,56 @@ def transformer_2d(
 def timestep_embedding(rows: Size, in_features: int, width: int) -> Work:
     """TimestepEmbedding: two linear layers."""
     return linear(rows, in_features, width) + linear(rows, width, width)
+
+
+#: Activations of a FeedForward (attention.py:1712-1723), and those that multiply one half with the other.
+ACTIVATIONS = ("gelu", "gelu-approximate", "geglu", "geglu-approximate", "swiglu", "linear-silu")
+GATED = ("geglu", "swiglu")
+
+
+def feed_forward(rows: Size, width: int, inner: int, out: int, activation: str) -> Work:
+    """FeedForward: gated activations project to twice the inner width (activations.py:105, :141)."""
+    return linear(rows, width, (2 if activation in GATED else 1) * inner) + linear(rows, inner, out)
+
+
+def patched(sizes: Sequence[Size], patch: Sequence[int]) -> tuple[Size, ...]:
+    """Patches along each dimension. A rest makes none, but one must fit."""
+    for size, length in zip(sizes, patch, strict=True):
+        if isinstance(size, int) and size < length:
+            msg = f"sizes of {tuple(sizes)} are too small for patches of {tuple(patch)}"
+            raise NoClosedForm(msg)
+    return tuple(size // length for size, length in zip(sizes, patch, strict=True))
+
+
+#: Sinusoids of a number that conditions a transformer (Timesteps(num_channels=256) in embeddings.py).
+SINUSOIDS = 256
+
+
+def patch_grid(extent: Sequence[Size], patch: int) -> Extent:
+    """Rows and columns of PatchEmbed's patches."""
+    rows, columns = patched(extent, (patch, patch))
+    return rows, columns
+
+
+def grid_positions(grid: Extent, trained: int, width: int) -> Work:
+    """PatchEmbed's sinusoids of rows and of columns, made anew for a grid other than the trained square one.
+
+    Each is an outer product of all patches and width / 4 frequencies (embeddings.py:214-249, 372-384). Next to a single
+    frequency or patch torch multiplies elementwise.
+    """
+    if trained < 1 or width % 4:
+        msg = f"no sinusoids for a grid of {trained} patches and a width of {width}, which has to be a multiple of 4"
+        raise NoClosedForm(msg)
+    patches, frequencies = grid[0] * grid[1], width // 4
+    if frequencies == 1:
+        return Work()
+    differs = formulas.smaller(1, abs(grid[0] - trained) + abs(grid[1] - trained))
+    several = formulas.smaller(1, patches - 1)
+    return Work(matmul=2 * formulas.outer(patches, frequencies) * differs * several)
+
+
+def glumb_conv(batch: Size, channels: int, hidden: int, extent: Extent) -> Work:
+    """GLUMBConv: to twice the hidden channels, 3x3 on each of these alone, gated, and back."""
+    depthwise = formulas.conv(batch, 2 * hidden, 2 * hidden, (3, 3), extent, groups=2 * hidden)
+    expand = conv2d(batch, channels, 2 * hidden, 1, extent)
+    return expand + Work(conv=depthwise) + conv2d(batch, hidden, channels, 1, extent)

@@ -114,7 +114,7 @@ def forward(config: Options, inputs: Inputs) -> Work:
     refuse_uncovered(options, COVERED)
     batch, channels, height, width = shape_of(inputs, "sample", 4)
     agree("the number of channels of sample", channels, options["in_channels"])
-    blocks = _Blocks.read(options, inputs, batch, (height, width))
+    blocks = Blocks.read(options, inputs, batch, (height, width))
     return embeddings(options, inputs, batch) + blocks.work()
 
 
@@ -138,7 +138,7 @@ def _per_layer(name: str, depths: Any, layers: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Blocks:
+class Blocks:
     """Down, mid and up path. Level 0 has the sample's extent; the up block of a level mirrors its down block."""
 
     options: Options
@@ -154,7 +154,7 @@ class _Blocks:
     up_depths: list[Any]
 
     @classmethod
-    def read(cls, options: Options, inputs: Inputs, batch: Size, extent: Extent) -> _Blocks:
+    def read(cls, options: Options, inputs: Inputs, batch: Size, extent: Extent) -> Blocks:
         levels = len(options["block_out_channels"])
         for name in ("down_block_types", "up_block_types"):
             agree(f"the number of {name}", len(options[name]), levels)
