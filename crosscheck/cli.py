@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -246,18 +246,65 @@ def formula(
     tokens: Annotated[int | None, typer.Option(help="Tokens of text; default the model's own.")] = None,
 ) -> int:
     """Print the closed form of MACs, as text and LaTeX, and evaluate it; torch is not needed."""
+    from crosscheck import configs, pipelines
     from crosscheck import formula as written
-    from crosscheck import pipelines
 
     _positive(height=height, width=width, frames=frames, batch_size=batch_size, tokens=tokens)
     name, folder = pipelines.locate(model)
-    parts = written.parts(folder, name, height=height, width=width, frames=frames, batch_size=batch_size, tokens=tokens)
+    asked: dict[str, Any] = {"height": height, "width": width, "frames": frames, "tokens": tokens}
+    parts = written.parts(configs.read(folder, name), configs.workload(folder), batch_size=batch_size, **asked)
     chosen = [part for part in parts if component in (None, part.name)]
     if not chosen:
         allowed = ", ".join(part.name for part in parts) or "none of this model"
         raise UsageError(f"no closed form for component {component!r} of {name}; allowed: {allowed}")
     _print("\n\n".join(written.text(part) for part in chosen), sys.stdout)
     return 0
+
+
+@app.command()
+def sweep(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Catalogue names, folders or hub ids.")],
+    height: Annotated[list[int] | None, typer.Option(help="Pixels; give it again for each point.")] = None,
+    width: Annotated[list[int] | None, typer.Option(help="Pixels; default the height, where one is given.")] = None,
+    frames: Annotated[list[int] | None, typer.Option(help="Frames of a video.")] = None,
+    batch_size: Annotated[list[int] | None, typer.Option(help="Images of a generation.")] = None,
+    steps: Annotated[list[int] | None, typer.Option(help="num_inference_steps.")] = None,
+    guidance_scale: Annotated[list[float] | None, typer.Option(help="Guidance scale.")] = None,
+    scheduler: Annotated[list[str] | None, typer.Option(metavar="CLASS", help="Scheduler classes.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(metavar="NAME", help="joblib's backend for points that must be traced.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write sweep.md and its chart.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the points.")] = None,
+) -> int:
+    """Count generations over sizes, batches, steps and guidance: from the closed form where there is one."""
+    from crosscheck import sweep as sweeps
+    from crosscheck.files import write_atomically
+    from crosscheck.report import sweep as pages
+
+    for folder in (output, json.parent if json else None):
+        _writable(folder)
+    axes = {
+        "height": height,
+        "width": width,
+        "num_frames": frames,
+        "batch_size": batch_size,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
+        "scheduler": scheduler,
+    }
+    points = sweeps.sweep(models, {name: values for name, values in axes.items() if values}, engine=engine)
+    _print(pages.text(points), sys.stdout)
+    if output:
+        _wrote(pages.write(points, output))
+    if json:
+        _wrote([write_atomically(json, sweeps.dumps(points))])
+    failed = [point for point in points if point.macs is None]
+    for point in failed:
+        _say(f"{point.model}: {point.error}")
+    if len(failed) == len(points):
+        raise UsageError(f"no point could be counted; the first says: {failed[0].error}")
+    return UNEXPLAINED if failed else 0
 
 
 def _positive(**sizes: int | None) -> None:

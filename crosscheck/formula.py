@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
-from pathlib import Path
 from typing import Any
 
 from crosscheck import configs
@@ -86,8 +85,8 @@ class Formula:
 
 
 def parts(
-    folder: Path,
-    name: str,
+    config: configs.PipelineConfig,
+    stated: Mapping[str, Any],
     *,
     height: int | None = None,
     width: int | None = None,
@@ -95,12 +94,10 @@ def parts(
     batch_size: int = 1,
     tokens: int | None = None,
 ) -> list[Part]:
-    """Every component of a model folder with a closed form; sizes in pixels, None for the model's own.
+    """Every component of a model with a closed form, from its configs and stated workload.
 
-    Raises `ConfigError` for a folder, and `UsageError` for a size, that is not allowed.
+    Sizes are pixels, None for the model's own. Raises `UsageError` for a size that is not allowed.
     """
-    config = configs.read(folder, name)
-    stated = configs.workload(folder)
     by_name = {component.name: component for component in config.components}
     pixels = _pixels(config, by_name, stated, {"height": height, "width": width, "num_frames": frames})
     found = []

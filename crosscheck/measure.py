@@ -106,7 +106,7 @@ def notes(case: Case) -> list[str]:
     if case.reads_values:
         said.append("its forward reads floating values; on meta they were answered with zeros")
     if case.device == "meta" and not _can_fork():
-        said.append("this platform has no fork: the backends ran in one process, not isolated")
+        said.append("no process can be forked here: the backends ran in one, not isolated")
     return said
 
 
@@ -121,7 +121,9 @@ def _size(case: Case) -> int:
 
 
 def _can_fork() -> bool:
-    return "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    """A daemon, such as a cluster's worker, may have no children."""
+    forks = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    return forks and not multiprocessing.current_process().daemon
 
 
 # -- one job -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from crosscheck.polynomial import Abs, Floor, Least, Polynomial
 
 
 def part(model, name, **asked):
-    found = formula.parts(configs.CATALOGUE / model, model, **asked)
+    folder = configs.CATALOGUE / model
+    found = formula.parts(configs.read(folder, model), configs.workload(folder), **asked)
     return next(p for p in found if p.name == name)
 
 

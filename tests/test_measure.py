@@ -106,5 +106,5 @@ def test_where_there_is_no_fork_the_backends_run_here_and_it_is_said(monkeypatch
 
     assert {name: check[name].residual for name in COUNTING[1:]} == dict.fromkeys(COUNTING[1:], 0)
     assert not any(o.isolated for o in check.backends.values() if isinstance(o, Counted))
-    assert check.notes == ("this platform has no fork: the backends ran in one process, not isolated",)
+    assert check.notes == ("no process can be forked here: the backends ran in one, not isolated",)
     assert not [name for name, _ in module.named_buffers()]

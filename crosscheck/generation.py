@@ -1,0 +1,122 @@
+"""What a generation calls, in closed form: for pipelines whose every component has one, and schedulers of a known rule.
+
+Without torch. Which calls a pipeline makes was read off diffusers 0.42.1 and is held against its own run by the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from crosscheck import configs, formula
+from crosscheck.backends.analytic import Work
+from crosscheck.backends.analytic.options import NoClosedForm
+from crosscheck.records import HEADLINE
+
+#: Evaluations of the denoiser for so many steps. Heun's and KDPM2's second-order steps take two, but for the last.
+_EVALUATIONS: Mapping[str, Callable[[int], int]] = {
+    **dict.fromkeys(
+        "DDIMScheduler DDPMScheduler EulerDiscreteScheduler EulerAncestralDiscreteScheduler LMSDiscreteScheduler "
+        "DPMSolverMultistepScheduler UniPCMultistepScheduler LCMScheduler FlowMatchEulerDiscreteScheduler".split(),
+        lambda steps: steps,
+    ),
+    "HeunDiscreteScheduler": lambda steps: 2 * steps - 1,
+    "KDPM2DiscreteScheduler": lambda steps: 2 * steps - 1,
+}
+
+
+class Calls(NamedTuple):
+    """Calls of one component, and how many times the batch of images each takes."""
+
+    name: str
+    calls: int
+    branches: int = 1
+
+
+class Asked(NamedTuple):
+    """One workload."""
+
+    batch_size: int
+    steps: int
+    guidance_scale: float
+    scheduler: str
+
+
+Structure: TypeAlias = Callable[[Mapping[str, configs.ComponentConfig], Mapping[str, Any], Asked], list[Calls]]
+
+
+def evaluations(scheduler: str, config: Mapping[str, Any], steps: int) -> int:
+    """Calls of the denoiser in so many steps. Raises NoClosedForm for a scheduler without a known rule."""
+    if scheduler == "PNDMScheduler" and config.get("skip_prk_steps"):
+        return steps + 1  # the second step is taken twice (scheduling_pndm.py, set_timesteps)
+    if scheduler not in _EVALUATIONS:
+        raise NoClosedForm(f"how often {scheduler} evaluates the denoiser has no closed form")
+    return _EVALUATIONS[scheduler](steps)
+
+
+def _encoders(by_name: Mapping[str, configs.ComponentConfig], calls: int) -> list[Calls]:
+    return [Calls(name, calls) for name in by_name if name.startswith("text_encoder")]
+
+
+def _text_to_image(denoiser: str, *, guided: bool, unconditional: bool) -> Structure:
+    """Text encoders, once more for the empty prompt; the denoiser on both branches at once; one decode."""
+
+    def structure(
+        by_name: Mapping[str, configs.ComponentConfig], options: Mapping[str, Any], asked: Asked
+    ) -> list[Calls]:
+        distilled = by_name[denoiser].config.get("time_cond_proj_dim") is not None  # guidance is an input of the model
+        guides = guided and asked.guidance_scale > 1 and not distilled
+        zeros = bool(options.get("force_zeros_for_empty_prompt"))  # no encoding of the empty prompt
+        texts = _encoders(by_name, 2 if guides and unconditional and not zeros else 1)
+        evaluated = evaluations(asked.scheduler, by_name["scheduler"].config, asked.steps)
+        checker = [Calls("safety_checker", 1)] if "safety_checker" in by_name else []
+        return [*texts, Calls(denoiser, evaluated, 1 + guides), Calls("vae_decoder", 1), *checker]
+
+    return structure
+
+
+_STRUCTURES: Mapping[str, Structure] = {
+    "StableDiffusionPipeline": _text_to_image("unet", guided=True, unconditional=True),
+    "StableDiffusionXLPipeline": _text_to_image("unet", guided=True, unconditional=True),
+    "StableDiffusion3Pipeline": _text_to_image("transformer", guided=True, unconditional=True),
+    "PixArtAlphaPipeline": _text_to_image("transformer", guided=True, unconditional=True),
+    "PixArtSigmaPipeline": _text_to_image("transformer", guided=True, unconditional=True),
+    "DiTPipeline": _text_to_image("transformer", guided=True, unconditional=False),
+    "FluxPipeline": _text_to_image("transformer", guided=False, unconditional=False),
+}
+
+
+class Generation:
+    """A model folder's closed form of a whole generation. Raises NoClosedForm where one of its parts has none."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._config = configs.read(folder, name)
+        if self._config.class_name not in _STRUCTURES:
+            raise NoClosedForm(f"what {self._config.class_name} calls has no closed form")
+        self._structure = _STRUCTURES[self._config.class_name]
+        self._by_name = {component.name: component for component in self._config.components}
+        self._stated = configs.workload(folder)
+        self._formulas: dict[str, formula.Formula] = {}
+
+    @property
+    def scheduler(self) -> str:
+        """The class of the model's own scheduler."""
+        return self._by_name["scheduler"].class_name
+
+    def work(self, asked: Asked, *, height: int | None, width: int | None) -> dict[str, tuple[Calls, Work]]:
+        """MACs by component of all its calls together, by op; sizes in pixels."""
+        parts = formula.parts(self._config, self._stated, height=height, width=width, batch_size=asked.batch_size)
+        by_name = {part.name: part for part in parts}
+        result: dict[str, tuple[Calls, Work]] = {}
+        for calls in self._structure(self._by_name, self._config.options, asked):
+            if calls.name not in by_name:
+                raise NoClosedForm(f"{calls.name} has no closed form")
+            part = by_name[calls.name]
+            if calls.name not in self._formulas:
+                self._formulas[calls.name] = part.formula()
+            sizes = part.sizes._replace(batch=calls.branches * asked.batch_size)
+            values = dict(zip(formula.SYMBOLS, sizes, strict=True))
+            by_op = self._formulas[calls.name].by_op
+            result[calls.name] = calls, Work(**{op: calls.calls * by_op[op].at(values) for op in HEADLINE})
+        return result

@@ -1,0 +1,191 @@
+"""Sweeps: the closed form of a generation is the pipeline's own run; a failed point costs that point only."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import tiny
+from command import TORCH_AND_TOOLS, cli, refused
+
+import crosscheck
+from crosscheck import configs, sweep
+from crosscheck.backends.analytic.options import NoClosedForm
+from crosscheck.generation import Generation, evaluations
+from crosscheck.records import UsageError
+from crosscheck.report import sweep as pages
+
+UNET, DECODER, TEXT = 402_128_732_160, 1_257_259_466_752, 22_563_616_768
+
+
+def points(*models, **axes):
+    return sweep.sweep(models, axes)
+
+
+# -- the closed form of a generation -----------------------------------------------------------------------------------
+
+
+def test_a_generation_by_hand():
+    (point,) = points("sd21-base", num_inference_steps=[30], guidance_scale=[7.5])
+    # PNDM's 31 calls at batch 2, two texts, one image
+    assert point.macs == 31 * 2 * UNET + 2 * TEXT + DECODER == 26_234_368_094_208
+    assert point.components == {"unet": 62 * UNET, "text_encoder": 2 * TEXT, "vae_decoder": DECODER}
+    assert point.status == "closed form"
+
+
+@pytest.mark.parametrize(
+    ("model", "call"),
+    [
+        ("sd21-base", {"num_inference_steps": 3, "guidance_scale": 1.0, "height": 520, "width": 456}),
+        ("sd21-base", {"num_inference_steps": 3, "scheduler": "HeunDiscreteScheduler", "batch_size": 2}),
+        ("sd15", {"num_inference_steps": 2}),
+        ("sdxl-base", {"num_inference_steps": 2, "height": 768, "width": 640}),
+        ("lcm-sdxl", {}),
+        ("sd3-medium", {"num_inference_steps": 2, "guidance_scale": 1.0}),
+        ("sd3-medium", {"num_inference_steps": 2, "height": 512, "width": 768}),
+        ("pixart-alpha", {"num_inference_steps": 2}),
+        ("pixart-sigma", {"num_inference_steps": 2, "guidance_scale": 1.0}),
+        ("dit-xl-2-256", {"num_inference_steps": 2}),
+        ("flux1-schnell", {"height": 768, "width": 1024, "batch_size": 2}),
+    ],
+)
+def test_it_is_what_the_pipeline_runs(model, call):
+    axes = {name: [value] for name, value in call.items()}
+    (point,) = points(model, **axes)
+    run = crosscheck.check_pipeline(model, backends=(), **call).generation
+
+    assert point.status == "closed form"
+    assert point.components == {part.name: part.macs for part in run.components}
+    assert {op: macs for op, macs in point.by_op.items() if macs} == {
+        op: macs for op, macs in run.recommended.by_op.items() if macs
+    }
+
+
+def test_schedulers():
+    assert evaluations("PNDMScheduler", {"skip_prk_steps": True}, 30) == 31
+    assert evaluations("HeunDiscreteScheduler", {}, 30) == 59
+    with pytest.raises(NoClosedForm, match="how often PNDMScheduler evaluates"):
+        evaluations("PNDMScheduler", {}, 30)
+
+
+def test_a_pipeline_without_one_is_named():
+    with pytest.raises(NoClosedForm, match="what WanPipeline calls has no closed form"):
+        Generation(configs.CATALOGUE / "wan21-1.3b", "wan21-1.3b")
+
+
+def test_defaults_are_the_pipeline_s():
+    import inspect
+
+    import diffusers
+
+    for name, guidance in sweep.GUIDANCE.items():
+        own = inspect.signature(getattr(diffusers, name).__call__).parameters["guidance_scale"].default
+        assert own == guidance, name
+
+
+# -- points ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_grid_is_every_combination_in_order():
+    found = points("sd21-base", height=[512, 768], num_inference_steps=[1, 2])
+    assert [(p.asked["height"], p.asked["width"], p.asked["num_inference_steps"]) for p in found] == [
+        (512, 512, 1), (512, 512, 2), (768, 768, 1), (768, 768, 2)
+    ]  # fmt: skip
+    assert found[1].macs - found[0].macs == 2 * UNET
+
+
+def test_a_failed_point_costs_that_point_only():
+    good, bad, last = points("sd21-base", height=[512, 515, 768])
+    assert good.macs
+    assert last.macs
+    assert (bad.macs, bad.error) == (None, "height: got 515; allowed: a multiple of 8, the pixels of one latent")
+
+
+def test_what_has_no_closed_form_is_traced(tmp_path):
+    folder = tiny.folder(tmp_path / "tiny")
+    tiny.edit(folder / "model_index.json", _class_name="StableDiffusionImg2ImgPipeline")
+
+    good, bad = points(str(folder), height=[32], num_inference_steps=[4, 0])
+
+    assert good.status == "confirmed"
+    assert set(good.components) == {"text_encoder", "vae_encoder", "unet", "vae_decoder"}
+    assert (bad.macs, bad.error) == (None, "steps: got 0; allowed: a whole number from 1 to 10,000")
+
+
+def test_an_engine_that_joblib_does_not_know(tmp_path):
+    folder = tiny.folder(tmp_path / "tiny")
+    tiny.edit(folder / "model_index.json", _class_name="StableDiffusionImg2ImgPipeline")
+    with pytest.raises(UsageError, match="engine 'nowhere'"):
+        sweep.sweep([str(folder)], {"num_inference_steps": [2, 4]}, engine="nowhere")
+
+
+def test_a_dask_cluster_is_an_engine(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    folder = tiny.folder(tmp_path / "tiny")
+    tiny.edit(folder / "model_index.json", _class_name="StableDiffusionImg2ImgPipeline")
+    axes = {"num_inference_steps": [2, 4]}
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
+        found = sweep.sweep([str(folder)], axes, engine="dask")
+        assert cluster.scheduler.transition_counter > 0
+    assert [p.macs for p in found] == [p.macs for p in sweep.sweep([str(folder)], axes, engine="threading", jobs=1)]
+
+
+def test_too_many_points():
+    with pytest.raises(UsageError, match="got 1,000,000 points; allowed: up to 100,000"):
+        points("sd21-base", height=list(range(8, 8008, 8)), num_inference_steps=list(range(1, 1001)))
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command(place):
+    heights = [argument for height in range(1024, 1537, 128) for argument in ("--height", height)]
+    done = cli("sweep", "sd21-base", *heights, "-o", "out", "--json", "points.json", without=TORCH_AND_TOOLS)
+
+    assert done.returncode == 0, done.stderr
+    assert "attention overtakes all the rest between 1152 x 1152 and 1280 x 1280 pixels" in done.stdout
+    read = json.loads(Path("points.json").read_text())
+    assert [point["asked"]["height"] for point in read] == [1024, 1152, 1280, 1408, 1536]
+    assert sorted(p.name for p in Path("out").iterdir()) == ["sweep.md", "sweep.svg"]
+    page = Path("out/sweep.md").read_text()
+    assert f"{read[0]['macs']:,}" in page
+    assert "![MACs of a generation](sweep.svg)" in page
+    assert "prefers-color-scheme" in Path("out/sweep.svg").read_text()
+
+
+def test_a_point_that_fails_is_said_and_the_exit_status_too(place):
+    done = cli("sweep", "sd21-base", "--height", 512, "--height", 515)
+    assert done.returncode == 1
+    assert "crosscheck: sd21-base: height: got 515; allowed: a multiple of 8" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("sd21-bas", "--height", 512), "unknown model 'sd21-bas'; did you mean"),
+        (("sd21-base", "--height", 515), "no point could be counted; the first says: height: got 515"),
+        (("sd21-base", "--steps", 0), "num_inference_steps: got 0"),
+    ],
+)
+def test_bad_input_is_one_line(place, args, message):
+    done = cli("sweep", *args)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+
+
+def test_a_name_from_outside_is_harmless_on_the_page():
+    page = pages._blocks([sweep.Point(model="<script>|", asked={}, macs=1, by_op={"conv": 1})], pages.escape, "pipe")
+    assert not re.search("<script>", "\n".join(page))
+
+
+def test_refusals_print_nothing_else():
+    assert "unknown model" in refused(cli("sweep", "nothing"))
