@@ -9,7 +9,7 @@ Sources are files and lines of thop 0.1.1.post2209072238, fvcore 0.1.5.post20221
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from types import MappingProxyType
 from typing import NamedTuple
@@ -494,6 +494,59 @@ def _fvcore_adaptive_avgpool(census: Census) -> int:
         for row in census.ops
         if row.function == "adaptive_avg_pool2d" and (row.op == "resample" or row.aten == "mean")
     )
+
+
+@_cause(
+    "fvcore-einsum",
+    _FVCORE,
+    "fvcore takes half of the operations that numpy.einsum_path prints, which are rounded to four digits; so it also "
+    "charges an einsum that multiplies nothing half an operation an element.",
+    'fvcore/nn/jit_handles.py:141-189 (einsum_flop_jit); numpy/_core/einsumfunc.py (einsum_path, "%.3e")',
+)
+def _fvcore_einsum(census: Census) -> int:
+    if any(len(row.shapes) > 2 for row in census.einsums):
+        return 0  # contracted in an order that numpy searches for
+    charged = sum(row.count * _einsum_charge(row.equation, row.shapes) for row in census.einsums)
+    return charged - sum(row.macs for row in census.ops if row.function == "einsum")
+
+
+def _einsum_charge(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
+    """What einsum_flop_jit says of one or two operands, which numpy contracts at once.
+
+    Its operations: the product of all sizes, once more where an index is summed over.
+    """
+    inputs, _, output = equation.partition("->")
+    terms = inputs.split(",")
+    if "..." in equation:
+        terms, output = _without_ellipsis(terms, output, shapes)
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, size in zip(term, shape, strict=True):
+            sizes[letter] = max(sizes.get(letter, 1), size)
+    if not equation.count("->"):
+        letters = "".join(terms)
+        output = "".join(letter for letter in sizes if letters.count(letter) == 1)
+    operations = prod(sizes.values()) * (1 + bool(sizes.keys() - set(output)))
+    if _renamed(terms, output) in ("abc,abd->acd", "abc,adc->adb"):
+        return operations // 2
+    return int(float(f"{operations:.3e}") / 2)
+
+
+def _renamed(terms: Sequence[str], output: str) -> str:
+    """The equation with its letters in order of appearance."""
+    equation = f"{','.join(terms)}->{output}"
+    letters = dict.fromkeys(letter for letter in equation if letter.isalpha())
+    names = dict(zip(letters, "abcdefghijklmnopqrstuvwxyz", strict=False))
+    return "".join(names.get(letter, letter) for letter in equation)
+
+
+def _without_ellipsis(terms: Sequence[str], output: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[str], str]:
+    """With a capital letter for each dimension that ``...`` stands for, the last ones in common."""
+    hidden = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True)]
+    free = [letter for letter in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if letter not in "".join(terms)][: max(hidden)]
+    named = ["".join(free[len(free) - count :]) for count in hidden]
+    expanded = [term.replace("...", name) for term, name in zip(terms, named, strict=True)]
+    return expanded, output.replace("...", "".join(free))
 
 
 _FVCORE_HANDLED = frozenset(

@@ -252,7 +252,7 @@ def formula(
     _positive(height=height, width=width, frames=frames, batch_size=batch_size, tokens=tokens)
     name, folder = pipelines.locate(model)
     asked: dict[str, Any] = {"height": height, "width": width, "frames": frames, "tokens": tokens}
-    parts = written.parts(configs.read(folder, name), configs.workload(folder), batch_size=batch_size, **asked)
+    parts = written.parts(configs.read(folder, name), configs.stated(folder), batch_size=batch_size, **asked)
     chosen = [part for part in parts if component in (None, part.name)]
     if not chosen:
         allowed = ", ".join(part.name for part in parts) or "none of this model"

@@ -94,24 +94,25 @@ def read(folder: Path, name: str) -> PipelineConfig:
     )
 
 
-#: Keys of workload.json, which is crosscheck's own: what a model's publishers generate with.
+#: crosscheck's own file beside the configs: what a model's publishers generate with, and how large it is.
+STATED = "crosscheck.json"
 WORKLOAD = {"height": int, "width": int, "num_frames": int, "num_inference_steps": int, "guidance_scale": float}
-#: Key of the tokens of text that each component gets; others get the tokenizer's maximum.
-TOKENS = "tokens"
+#: Of each component: the tokens of text it gets, where these are not the tokenizer's maximum; its parameters.
+TOKENS, PARAMETERS = "tokens", "parameters"
 
 
-def workload(folder: Path) -> dict[str, Any]:
-    """The default workload of a model folder; empty where it states none."""
-    path = folder / "workload.json"
-    stated = read_json(path) if path.is_file() else {}
-    for key, value in stated.items():
-        numbers = value.values() if key == TOKENS and isinstance(value, dict) else [value]
-        kind = WORKLOAD.get(key, int)
-        if key not in (*WORKLOAD, TOKENS):
-            raise ConfigError(f"{path}: {key} is not known; allowed: {', '.join((*WORKLOAD, TOKENS))}")
-        if not all(type(number) in (int, kind) for number in numbers):
+def stated(folder: Path) -> dict[str, Any]:
+    """The default workload, tokens and parameters that a model folder states; empty where it states none."""
+    path = folder / STATED
+    content = _decoded(path) if path.is_file() else {}
+    for key, value in content.items():
+        by_component = key in (TOKENS, PARAMETERS)
+        if not by_component and key not in WORKLOAD:
+            raise ConfigError(f"{path}: {key} is not known; allowed: {', '.join((*WORKLOAD, TOKENS, PARAMETERS))}")
+        numbers = value.values() if by_component and isinstance(value, dict) else [value]
+        if not all(type(number) in (int, WORKLOAD.get(key, int)) for number in numbers):
             raise ConfigError(f"{path}: {key}: got {value!r}; allowed: a number")
-    return stated
+    return content
 
 
 def is_component(value: Any) -> bool:
@@ -157,6 +158,13 @@ def class_name(config: Mapping[str, Any], key: str, path: Path) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """One config file as a dictionary. Raises `ConfigError` for broken, oversized or refused content."""
+    content = _decoded(path)
+    for key, value in _entries(content):
+        _check(path, key, value)
+    return content
+
+
+def _decoded(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -170,8 +178,6 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: got a {type(content).__name__}; allowed: a JSON object")
-    for key, value in _entries(content):
-        _check(path, key, value)
     return content
 
 

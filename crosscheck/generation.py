@@ -96,7 +96,7 @@ class Generation:
             raise NoClosedForm(f"what {self._config.class_name} calls has no closed form")
         self._structure = _STRUCTURES[self._config.class_name]
         self._by_name = {component.name: component for component in self._config.components}
-        self._stated = configs.workload(folder)
+        self._stated = configs.stated(folder)
         self._formulas: dict[str, formula.Formula] = {}
 
     @property

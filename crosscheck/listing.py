@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from tabulate import tabulate
 
 from crosscheck import backends, causes, configs
+from crosscheck.backends import analytic
 
 
 def list_backends() -> str:
@@ -17,12 +18,36 @@ def list_backends() -> str:
 
 
 def list_models() -> str:
-    """The catalogue: each model's pipeline class and components."""
+    """The catalogue: each model's pipeline, parameters, default workload, and which closed forms there are."""
     rows = []
     for name in configs.catalogue():
         config = configs.read(configs.CATALOGUE / name, name)
-        rows.append((name, config.class_name, ", ".join(c.class_name for c in config.components if _is_model(c))))
-    return tabulate(rows, headers=("model", "pipeline", "models"), tablefmt="simple")
+        stated = configs.stated(configs.CATALOGUE / name)
+        models = [component for component in config.components if _is_model(component)]
+        formed = [c.class_name for c in models if c.class_name in analytic.FORMS]
+        unformed = [c.class_name for c in models if c.class_name not in analytic.FORMS]
+        parameters = sum(stated.get(configs.PARAMETERS, {}).values())
+        rows.append(
+            (
+                name,
+                config.class_name,
+                f"{parameters / 1e9:.2f} B",
+                ", ".join(f"{_WORDS[key]} {value:g}" for key, value in stated.items() if key in _WORDS),
+                ", ".join(formed),
+                ", ".join(unformed),
+            )
+        )
+    headers = ("model", "pipeline", "parameters", "default workload", "closed forms", "without")
+    return tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=(None, None, None, 24, 40, 30))
+
+
+_WORDS = {
+    "height": "height",
+    "width": "width",
+    "num_frames": "frames",
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+}
 
 
 def list_causes() -> str:
@@ -36,7 +61,7 @@ def list_causes() -> str:
 
 
 def _is_model(component: configs.ComponentConfig) -> bool:
-    return not component.class_name.endswith(("Scheduler", "Tokenizer", "Processor", "Extractor"))
+    return not component.class_name.removesuffix("Fast").endswith(("Scheduler", "Tokenizer", "Processor", "Extractor"))
 
 
 LISTS: Mapping[str, Callable[[], str]] = {

@@ -27,7 +27,7 @@ def load(model: Any) -> tuple[str, Any, dict[str, Any]]:
             raise UsageError(f"got a {type(model).__name__}; allowed: a model's name, a folder or a diffusers pipeline")
         return type(model).__name__, model, {}
     name, folder = locate(str(model))
-    stated = {key: value for key, value in configs.workload(folder).items() if key in configs.WORKLOAD}
+    stated = {key: value for key, value in configs.stated(folder).items() if key in configs.WORKLOAD}
     return name, build(configs.read(folder, name)), stated
 
 

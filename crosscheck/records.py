@@ -123,12 +123,21 @@ class AttentionRow(Record, frozen=True, kw_only=True):
     """What N_q x N_q with softmax would give: batch x heads x N_q x N_q x (2 d_qk + 1)."""
 
 
+class EinsumRow(Record, frozen=True, kw_only=True):
+    """Census: calls of torch.einsum alike, whatever operators they became."""
+
+    equation: str
+    shapes: tuple[Shape, ...]
+    count: int
+
+
 class Census(Record, frozen=True, kw_only=True):
     """What ran in one forward, in distinct rows: all that causes may look at."""
 
     modules: tuple[ModuleRow, ...]
     ops: tuple[OpRow, ...]
     attention: tuple[AttentionRow, ...] = ()
+    einsums: tuple[EinsumRow, ...] = ()
     device: str = "meta"
 
 

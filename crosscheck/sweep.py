@@ -121,7 +121,7 @@ class _Form:
 def _closed_form(name: str, folder: Any) -> _Form | None:
     config = configs.read(folder, name)
     try:
-        return _Form(name, Generation(folder, name), configs.workload(folder), GUIDANCE[config.class_name])
+        return _Form(name, Generation(folder, name), configs.stated(folder), GUIDANCE[config.class_name])
     except (NoClosedForm, KeyError):
         return None
 

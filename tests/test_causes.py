@@ -164,6 +164,8 @@ CASES = {
         "meta",
         ELEMENTS + 2 * 6 * 16,
     ),
+    # a permutation multiplies nothing; numpy says one operation an element
+    "fvcore-einsum": ("fvcore", Function(lambda self, x: torch.einsum("nchw->nhwc", x)), X, "meta", ELEMENTS // 2),
     "fvcore-named-padding": ("fvcore", nn.Conv2d(6, 4, 3, padding="same"), X, "meta", -2 * 4 * 64 * 6 * 9),
     "fvcore-meta-no-convolution": (
         "fvcore-meta",
@@ -321,3 +323,30 @@ def test_versions_bound_a_cause():
     for version, macs in worth.items():
         terms = causes.explain("flop_counter", {"torch": version}, census)
         assert sum(term.macs for term in terms) == macs, version
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "off"),
+    [
+        # 2 x 11 x 63 x 63 x 6 = 523,908 operations, printed as 5.239e+05; half of them against 261,954
+        ("bqd,bkd->bqk", [(11, 63, 6)] * 2, 261_950 - 261_954),
+        # one of the two equations that fvcore reckons itself
+        ("abc,abd->acd", [(11, 63, 6)] * 2, 0),
+        # an outer product is one MAC each by formulas.py's table; half an operation to fvcore
+        ("i,j->ij", [(6,), (7,)], 6 * 7 // 2 - 6 * 7),
+        # elementwise: no MAC
+        ("bij,bij->bij", [(5, 4, 3)] * 2, 5 * 4 * 3 // 2),
+        # a sum: twice 5 x 4 x 3 operations
+        ("bij->b", [(5, 4, 3)], 5 * 4 * 3),
+        # leading dimensions in common: 5 x 4 x 3 x 2, all multiplied and summed
+        ("...i,ij->...j", [(5, 4, 3), (3, 2)], 0),
+        # without an output: letters that come once, so b and j are summed over
+        ("bij,bkj", [(5, 4, 3), (5, 2, 3)], 0),
+        ("ii->i", [(6, 6)], 3),
+    ],
+)
+def test_fvcore_s_einsum(equation, shapes, off):
+    module = Function(lambda self, *operands: torch.einsum(equation, *operands))
+    check = crosscheck.check(module, *(torch.empty(shape, device="meta") for shape in shapes), backends=("fvcore",))
+    assert check["fvcore"].gap == off
+    assert check["fvcore"].residual == 0

@@ -17,7 +17,7 @@ from crosscheck.polynomial import Abs, Floor, Least, Polynomial
 
 def part(model, name, **asked):
     folder = configs.CATALOGUE / model
-    found = formula.parts(configs.read(folder, model), configs.workload(folder), **asked)
+    found = formula.parts(configs.read(folder, model), configs.stated(folder), **asked)
     return next(p for p in found if p.name == name)
 
 

@@ -17,7 +17,8 @@ from command import cli
 from modules import BLOCK, BLOCK_MACS, block
 
 import crosscheck
-from crosscheck import backends, configs, listing
+from crosscheck import backends, configs, ledger, listing
+from crosscheck.report.index import models
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -95,6 +96,12 @@ def test_the_stable_diffusion_table_is_what_the_reference_gives():
     assert int(percent) == round(100 * unet.recommended.by_op["attention"] / unet.recommended.macs)
 
 
+def test_the_models_table_is_made_from_the_reports():
+    (table,) = re.findall(r"<!-- models -->\n(.*?)\n<!-- /models -->", README, flags=re.DOTALL)
+    reports = Path(__file__).parent.parent / "reports"
+    assert table == models([ledger.load(reports / f"{name}.json") for name in configs.catalogue()])
+
+
 # -- its commands ------------------------------------------------------------------------------------------------------
 
 COMMANDS = [
@@ -124,7 +131,7 @@ def test_its_commands_and_their_options_exist(words, help_of):
     command, *rest = words
     for option in (word for word in rest if word.startswith("-")):
         assert re.search(rf"(?<![\w-]){option}\b", help_of(command)), option
-    assert {command for command, *_ in COMMANDS} == {"run", "report", "compare", "gate", "list"}
+    assert {command for command, *_ in COMMANDS} == {"run", "report", "compare", "gate", "list", "formula", "sweep"}
 
 
 def test_the_models_and_backends_it_runs_exist():

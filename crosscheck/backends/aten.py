@@ -22,7 +22,7 @@ from crosscheck import attention
 from crosscheck.backends import rules
 from crosscheck.backends.entry import call
 from crosscheck.backends.interface import Backend, Case, Count
-from crosscheck.records import HEADLINE, AttentionRow, Census, ModuleRow, Op, OpRow, UncountedError
+from crosscheck.records import HEADLINE, AttentionRow, Census, EinsumRow, ModuleRow, Op, OpRow, UncountedError
 
 _ATTENTION = "scaled_dot_product_attention"
 
@@ -47,15 +47,23 @@ class _OpKey(NamedTuple):
 
 
 class _Functions(TorchFunctionMode):
-    """Names the outermost torch function that is running."""
+    """Names the outermost torch function that is running, and keeps the equations of einsums."""
 
     name = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...]]] = Counter()
+
     complex_convolutions: int | None = None
     """Real convolutions run so far for a complex one; None outside of such."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # The mode is off while a function runs, so a name stays until that function returns.
         self.name = getattr(func, "__name__", "")
+        if self.name == "einsum" and isinstance(args[0], str):
+            operands = args[1] if isinstance(args[1], list | tuple) else args[1:]
+            self.einsums[args[0].replace(" ", ""), tuple(tuple(x.shape) for x in operands)] += 1
         if self.name.startswith("conv"):
             given = (*args, *(kwargs or {}).values())
             if any(isinstance(value, str) for value in given):
@@ -298,6 +306,10 @@ class Tracer(TorchDispatchMode):
             modules=tuple(_module_row(alike, paths) for alike, paths in rows.items()),
             ops=self._op_rows(index, place),
             attention=self._attention_rows(index, place),
+            einsums=tuple(
+                EinsumRow(equation=equation, shapes=shapes, count=count)
+                for (equation, shapes), count in self._functions.einsums.items()
+            ),
         )
 
     def _op_rows(self, index: dict[Any, int], place: dict[int, Any]) -> tuple[OpRow, ...]:

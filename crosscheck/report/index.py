@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from crosscheck.records import Ledger
-from crosscheck.report.text import count, escape, ratio, stem, table
+from crosscheck.records import Component, Counted, Ledger
+from crosscheck.report.text import count, escape, percent, ratio, stem, table
 from crosscheck.report.totals import workload
 from crosscheck.report.verdict import problems
 
@@ -30,6 +30,34 @@ def _blocks(ledgers: Sequence[Ledger]) -> Iterator[str]:
         for n, c in enumerate(ledger.components)
     ]
     yield table("llrl", ("Model", "Component", "MACs", "Status"), forwards)
+
+
+#: The denoiser under the names that pipelines give it.
+_DENOISERS = ("unet", "transformer")
+#: Counters of the models' table; the references are not among them.
+_COUNTERS = ("thop", "thop-plain", "thop-query-only", "fvcore", "fvcore-plain", "flop_counter")
+
+
+def models(ledgers: Sequence[Ledger]) -> str:
+    """One row a model: its denoiser's forward, a whole generation, and how far off each counter is on the forward."""
+    rows = []
+    for ledger in ledgers:
+        denoiser = next((c for c in ledger.components if c.name in _DENOISERS), None)
+        total = ledger.generation.recommended.macs if ledger.generation else None
+        if denoiser is None or denoiser.recommended.macs is None or total is None:
+            continue
+        off = (_off(denoiser, name) for name in _COUNTERS)
+        forward, whole = ratio(denoiser.recommended.macs, 10**9), ratio(total, 10**12)
+        rows.append((escape(ledger.model), forward, whole, denoiser.recommended.status, *off))
+    headers = ("Model", "One forward, GMACs", "One generation, TMACs", "Status", *_COUNTERS)
+    return table("lrrl" + "r" * len(_COUNTERS), headers, rows)
+
+
+def _off(component: Component, name: str) -> str:
+    outcome = component.backends.get(name)
+    if not isinstance(outcome, Counted) or component.recommended.macs is None:
+        return ""
+    return "0" if outcome.gap == 0 else f"{percent(outcome.gap, component.recommended.macs)}"
 
 
 def _generation(ledger: Ledger) -> tuple[str, ...]:

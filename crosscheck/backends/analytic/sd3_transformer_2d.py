@@ -91,7 +91,7 @@ def forward(config: Options, inputs: Inputs) -> Work:
 def _block(batch: Size, image: Tokens, text: Tokens, heads: int, *, last: bool, dual: bool) -> Work:
     """JointTransformerBlock: six modulations a stream; ``dual`` adds three and attention of the image alone.
 
-    In the last block the text has two modulations and gives q, k and v, but nothing comes out (attention.py:599, 635).
+    In the last block the text has two modulations and gives q, k and v, but nothing comes out (attention.py:607, 669).
     """
     width, both = image.width, image.count + text.count
     head_dim = width // heads
