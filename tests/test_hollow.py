@@ -88,6 +88,34 @@ def test_a_branch_on_an_input_is_taken_as_it_would_be():
     assert cases == [(2, 0), (2, 3 * 4 * 4)]
 
 
+class FloatMask(nn.Module):
+    """A mask that came as numbers selects the tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x, mask):
+        everything = torch.ones(2, dtype=mask.dtype, device=mask.device)
+        return self.linear(x[mask.bool()]), self.linear(x[:2][everything.bool()])
+
+
+def test_a_mask_of_numbers_is_real_too():
+    _, cases, _ = run(FloatMask(), (torch.zeros(3, 4), torch.tensor([1.0, 0.0, 1.0])))
+    assert cases == [(1, 2 * 4 * 4 + 2 * 4 * 4)]
+
+
+class Changed(nn.Module):
+    def forward(self, x):
+        x[0] = 1
+        return x if (x == 0).all() else x + 1
+
+
+def test_an_input_that_was_changed_is_no_longer_known():
+    with pytest.raises(UncountedError, match="can't be run hollow"):
+        run(Changed(), (torch.zeros(2),))
+
+
 class Experts(nn.Module):
     """Each token goes to the expert of its largest score."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from crosscheck.backends.interface import Case
-from crosscheck.backends.values import REAL, RealIntegers, hollows, real_integers
+from crosscheck.backends.values import REAL, RealIntegers, hollows, real_integers, remember
 from crosscheck.trees import map_tensors, tensors
 
 
@@ -46,7 +46,7 @@ class Entry(torch.nn.Module):
     def forward(self, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
         for tensor, own in zip(flat, self.inputs, strict=True):
             if hasattr(own, REAL):
-                setattr(tensor, REAL, getattr(own, REAL))  # a tracer's tensors are others
+                remember(tensor, getattr(own, REAL)[0])  # a tracer's tensors are others
         given: Iterator[torch.Tensor] = iter(flat)
         args, kwargs = map_tensors(lambda _: next(given), (self._case.args, dict(self._case.kwargs)))
         with real_integers(self._case.real_integers) as mode:

@@ -19,7 +19,10 @@ from crosscheck.trees import map_tensors
 _READS = frozenset({"item", "tolist", "numpy", "__int__", "__float__", "__index__", "__array__"})
 #: Functions whose result holds the same values whatever the tensor they take shape and device from.
 _CONSTANTS = frozenset("new_zeros new_ones new_full new_tensor zeros_like ones_like full_like".split())
-_COMPARISONS = frozenset("eq ne gt ge lt le __eq__ __ne__ __gt__ __ge__ __lt__ __le__ isnan isinf equal".split())
+_COMPARISONS = frozenset(
+    "eq ne gt ge lt le __eq__ __ne__ __gt__ __ge__ __lt__ __le__ isnan isinf equal bool int long".split()
+)
+_FILLS = {torch.zeros: 0, torch.ones: 1, torch.full: None}
 #: The attribute in which a tensor on meta keeps the real one that it stands for.
 REAL = "_crosscheck_real"
 #: Functions that choose by floating values: what they choose among zeros is real.
@@ -47,9 +50,9 @@ class RealIntegers(TorchFunctionMode):
             return func(*args, **kwargs)
         if not any(tensor.is_meta for tensor in given):
             return self._real(func, args, kwargs)
-        if name in _COMPARISONS and all(not tensor.is_meta or hasattr(tensor, REAL) for tensor in given):
+        if _decides(name, args, kwargs) and all(not tensor.is_meta or _known(tensor) for tensor in given):
             self.compared += given
-            return func(*_mapped(_real, args), **_mapped(_real, kwargs))
+            return func(*_placed(_mapped(_real, args), "cpu"), **_placed(_mapped(_real, kwargs), "cpu"))
         subject = given[0]
         if name in _READS and subject.is_meta and subject.is_floating_point():
             self.read.append(subject)
@@ -65,6 +68,9 @@ class RealIntegers(TorchFunctionMode):
     def _real(self, func: Any, args: Any, kwargs: Any) -> Any:
         """No floating tensor of the forward goes in: an integer that comes out is real, on whichever device it was."""
         result = func(*args, **kwargs)
+        if isinstance(result, torch.Tensor) and result.is_meta and func in _FILLS:
+            value = _FILLS[func] if func is not torch.full else (args[1] if len(args) > 1 else kwargs["fill_value"])
+            remember(result, torch.full((), value, dtype=result.dtype).expand(result.shape))
         if isinstance(result, torch.Tensor) and result.is_meta and not hollows(result):
             real: torch.Tensor = func(*_placed(args, "cpu"), **_placed(kwargs, "cpu"))
             return real.zero_() if func is torch.empty else real
@@ -95,12 +101,27 @@ def standing_for(tensor: torch.Tensor) -> torch.Tensor:
     """An empty tensor on meta that remembers the real one."""
     hollow = tensor.to("meta")
     if not tensor.is_meta:
-        setattr(hollow, REAL, tensor)
+        remember(hollow, tensor)
     return hollow
 
 
+def remember(hollow: torch.Tensor, real: torch.Tensor) -> None:
+    """Until it is changed in place."""
+    setattr(hollow, REAL, (real, hollow._version))
+
+
+def _known(tensor: torch.Tensor) -> bool:
+    return hasattr(tensor, REAL) and bool(getattr(tensor, REAL)[1] == tensor._version)
+
+
 def _real(value: Any) -> Any:
-    return getattr(value, REAL, value)
+    return getattr(value, REAL)[0] if isinstance(value, torch.Tensor) and _known(value) else value
+
+
+def _decides(name: str, args: Any, kwargs: Any) -> bool:
+    """Whether floating values become booleans or integers: a comparison, or a mask that came as numbers."""
+    dtypes = [v for v in (*args[1:], *kwargs.values()) if isinstance(v, torch.dtype)]
+    return name in _COMPARISONS or (name == "to" and bool(dtypes) and not dtypes[0].is_floating_point)
 
 
 def hollows(tensor: torch.Tensor) -> bool:

@@ -1,0 +1,79 @@
+"""Every model of the catalogue: what its folder states is so, and its report is not stale."""
+
+import re
+from pathlib import Path
+
+import pytest
+from installed import needs
+
+import crosscheck
+from crosscheck import configs, formula, ledger, report
+from crosscheck.backends.analytic import FORMS
+from crosscheck.records import Counted, Failed
+from crosscheck.report import chart
+
+REPORTS = Path(__file__).parent.parent / "reports"
+MODELS = configs.catalogue()
+
+pytestmark = needs("diffusers>=0.42", "the classes that the newest release has")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_is_as_stated_and_as_reported(model):
+    run = crosscheck.check_pipeline(model, backends=())
+    folder = configs.CATALOGUE / model
+    stated = configs.stated(folder)
+    config = configs.read(folder, model)
+    written = {part.name: part for part in formula.parts(config, stated)}
+    old = ledger.load(REPORTS / f"{model}.json")
+
+    parameters: dict[str, int] = {}
+    for component in run.components:
+        base = next(n for n in stated["parameters"] if component.name in (n, f"{n}_encoder", f"{n}_decoder"))
+        parameters[base] = component.params
+        assert component.recommended == old.component(component.name).recommended
+        if component.name in written:
+            part = written[component.name]
+            assert part.work(part.sizes).total == component.recommended.macs, component.name
+            assert part.formula().at(part.sizes) == component.recommended.macs
+        confirmed = component.recommended.status == "confirmed"
+        assert confirmed == (component.class_name in FORMS)
+    assert parameters == {name: stated["parameters"][name] for name in parameters}
+    assert run.generation == old.generation
+    assert run.workload == old.workload
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_counter_is_explained(model):
+    for component in ledger.load(REPORTS / f"{model}.json").components:
+        for name, outcome in component.backends.items():
+            where = (component.name, name, outcome)
+            if isinstance(outcome, Counted):
+                assert outcome.residual == 0, where
+            # torch.jit can't trace masked_fill with a bool, which HunyuanVideo's transformer calls
+            elif isinstance(outcome, Failed):
+                assert component.class_name == "HunyuanVideoTransformer3DModel", where
+                assert "aten::masked_fill" in outcome.error, where
+            else:
+                assert name == "analytic", where
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_reports_are_made_from_their_ledgers(model):
+    of = ledger.load(REPORTS / f"{model}.json")
+    assert (REPORTS / f"{model}.md").read_text() == report.markdown(of, [f"{model}.svg"])
+    drawn = re.compile(r"<text[^>]*>([^<]*)<")
+    assert drawn.findall((REPORTS / f"{model}.svg").read_text()) == drawn.findall(chart.svg(of))
+
+
+def test_the_index_is_made_from_the_ledgers():
+    assert (REPORTS / "README.md").read_text() == report.index([ledger.load(REPORTS / f"{m}.json") for m in MODELS])
+
+
+def test_flux_is_as_published():
+    # FLUX.1 has 12 B parameters by its publishers; 37,192.33 GMACs a forward at 1024 x 1024 with 512 tokens
+    run = crosscheck.check_pipeline("flux1-dev", backends=(), num_inference_steps=1)
+    transformer = run.component("transformer")
+    assert round(transformer.params / 1e9) == 12
+    assert round(transformer.recommended.macs / 1e7) == 3_719_233
+    assert transformer.recommended.status == "confirmed"
