@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from crosscheck import backends as registry
 from crosscheck import pipelines, reconcile
@@ -214,12 +216,16 @@ def _check_arguments(pipe: Any, call: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _undisturbed(pipe: Any) -> Iterator[None]:
-    """Afterwards the scheduler and the pipeline are as they were."""
+    """Afterwards the scheduler and the pipeline are as they were.
+
+    Tokenizers warn of the forks that count what they were used for, unless they were told not to use threads.
+    """
     import torch
 
     scheduler = getattr(pipe, "scheduler", None)
     kept = [(owner, _copied(vars(owner))) for owner in (pipe, scheduler) if owner is not None]
-    with torch.random.fork_rng(devices=[]):
+    unthreaded = mock.patch.dict(os.environ, {"TOKENIZERS_PARALLELISM": "false"})
+    with torch.random.fork_rng(devices=[]), unthreaded:
         try:
             yield
         finally:

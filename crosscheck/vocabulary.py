@@ -64,6 +64,8 @@ def tokenizer(cls: type, config: Mapping[str, Any]) -> Any:
         **options,
         **special,
     )
+    if not hasattr(result, "added_tokens_encoder"):  # transformers up to 4.33, whose diffusers asks for it
+        result.added_tokens_encoder = result.get_added_vocab()
     result.chat_template = config.get("chat_template", _TEMPLATE)
     return result
 

@@ -1,6 +1,6 @@
 """Every pipeline that diffusers' own fast tests build, run twice, really and hollow: the counts must be equal.
 
-    python tests/upstream.py DIFFUSERS_CHECKOUT [-k PART] [--json FILE]
+    python tests/upstream.py DIFFUSERS_CHECKOUT [-k PART] [--json FILE] [--page reports/pipelines.md]
 
 The checkout is the caller's: nothing of it is kept here. What its tests load from the hub is made here instead, tiny.
 """
@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -174,12 +175,48 @@ def child(checkout: str, module: str, out: Any) -> None:
             out.put((module, name, result))
 
 
+def page(results: list[dict[str, Any]]) -> str:
+    """Every pipeline class that diffusers exports: equal, or why not."""
+    import diffusers
+    from families import FAMILIES
+
+    from crosscheck.report.text import escape, table
+
+    said: dict[str, str] = {}
+    for result in results:
+        name = result.get("pipeline", "")
+        if result.get("equal"):
+            said[name] = "equal"
+        elif said.get(name) != "equal":
+            said[name] = "; ".join(result.get("differences", [])) or result.get("error", "")
+    exported = [name for name in sorted(dir(diffusers)) if name.endswith("Pipeline")]
+    rows, equal = [], 0
+    for name in exported:
+        cls = getattr(diffusers, name)
+        if not (isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline)):
+            continue  # modular, Flax and ONNX ones, and those that need a package that is not installed
+        verdict = said.get(name, "no test case of diffusers builds it")
+        if name in FAMILIES:
+            verdict = "equal"
+        equal += verdict == "equal"
+        rows.append((escape(name), verdict if verdict == "equal" else escape(verdict, 160)))
+    return (
+        "# Pipelines\n\n"
+        f"Every pipeline class that diffusers {diffusers.__version__} exports, tiny, run twice: really, with random "
+        "weights on the CPU, and hollow. "
+        "Equal means: the same calls of each component, the same shapes, the same MACs. Where it is not, the reason is "
+        "that of the run as it ended.\n\n"
+        f"{equal} of {len(rows)} are equal.\n\n{table('ll', ('Pipeline', 'Hollow and real'), rows)}\n"
+    )
+
+
 def main() -> None:
     """Run all, and say what differs."""
     parser = argparse.ArgumentParser()
     parser.add_argument("checkout", type=Path)
     parser.add_argument("-k", default="", metavar="PART")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", type=Path, help="a table of every pipeline class that diffusers exports")
     parser.add_argument("-n", type=int, default=2)
     arguments = parser.parse_args()
     import diffusers
@@ -196,8 +233,6 @@ def main() -> None:
     context = multiprocessing.get_context("fork")
     results: dict[str, Any] = {}
     running: list[tuple[str, Any, Any, float]] = []
-    import time
-
     while waiting or running:
         while waiting and len(running) < arguments.n:
             module = waiting.pop(0)
@@ -225,6 +260,8 @@ def main() -> None:
                 running.remove(entry)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
+    if arguments.page:
+        arguments.page.write_text(page(list(results.values())))
     good = [r for r in results.values() if r.get("equal")]
     print(f"{len(good)} of {len(results)} equal, {len({r['pipeline'] for r in good})} pipeline classes")
 
