@@ -59,6 +59,8 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     components: tuple[ComponentConfig, ...]
     options: dict[str, Any]
     """Plain arguments of the pipeline's own, such as ``requires_safety_checker``."""
+    written_by: str = ""
+    """The release of diffusers that wrote the folder, where it says so."""
 
 
 def catalogue() -> list[str]:
@@ -91,6 +93,7 @@ def read(folder: Path, name: str) -> PipelineConfig:
         class_name=class_name(index, "_class_name", index_path),
         components=tuple(components),
         options=options,
+        written_by=str(index.get("_diffusers_version", "")),
     )
 
 

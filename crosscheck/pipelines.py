@@ -58,7 +58,12 @@ def build(config: configs.PipelineConfig) -> Any:
 
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()
-    pipeline_class = _class(diffusers, config.class_name, (DiffusionPipeline,), f"{config.name}: model_index.json")
+    where = f"{config.name}: model_index.json"
+    if config.written_by and not hasattr(diffusers, config.class_name):
+        where += f", written by diffusers {config.written_by} (installed: {diffusers.__version__})"
+    pipeline_class = _class(diffusers, config.class_name, (DiffusionPipeline,), where)
+    if pipeline_class is DiffusionPipeline:
+        raise ConfigError(f"{where}: DiffusionPipeline is the base of all pipelines; name the one it is")
     wanted = {name for name in inspect.signature(pipeline_class.__init__).parameters if name != "self"}
     given = {c.name: _component(c, f"{config.name}: {c.name}") for c in config.components if c.name in wanted}
     options = {name: value for name, value in config.options.items() if name in wanted}

@@ -145,8 +145,10 @@ def _completed(
     from PIL import Image
 
     parameters = inspect.signature(pipe.__call__).parameters
-    for name in ("num_frames", "guidance_scale"):
-        if name in asked and name not in parameters:
+    made = {"image": "RGB", "mask_image": "L", "control_image": "RGB"}
+    sized = any(name in parameters for name in (*made, "video"))  # its size is that of what goes in
+    for name in ("height", "width", "num_frames", "guidance_scale"):
+        if name in asked and name not in parameters and not (sized and name in ("height", "width")):
             raise UsageError(f"{type(pipe).__name__} takes no {name}; got {asked[name]!r}")
     sizes = {name: asked[name] for name in ("height", "width") if name in asked}
     if len(sizes) < 2:
@@ -174,7 +176,6 @@ def _completed(
         result["batch_size"] = batch_size
     if sizes:
         size = (sizes["width"], sizes["height"])
-        made = {"image": "RGB", "mask_image": "L", "control_image": "RGB"}
         result.update({name: Image.new(mode, size) for name, mode in made.items() if name in parameters})
         if "video" in parameters:
             result["video"] = [Image.new("RGB", size)] * sizes.get("num_frames", 1)

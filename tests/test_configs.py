@@ -1,6 +1,7 @@
 """Configs come from strangers: what is not allowed is refused by name, in one line, before anything is built."""
 
 import json
+import re
 import shutil
 import sys
 import types
@@ -45,6 +46,13 @@ def test_the_catalogue_is_read():
         ("vae/config.json", {"deep": {"deeper": [{"auto_map": {}}]}}, "auto_map is refused"),
         ("model_index.json", {"_class_name": ["pipeline", "StableDiffusionPipeline"]}, "_class_name: got ['pipeline'"),
         ("model_index.json", {"_class_name": "my_pipeline.py"}, "_class_name: got 'my_pipeline.py'"),
+        ("model_index.json", {"_class_name": "TomorrowPipeline", "_diffusers_version": "9.1.0"},
+         "written by diffusers 9.1.0 (installed: "),
+        ("model_index.json", {"_class_name": "DiffusionPipeline"}, "DiffusionPipeline is the base of all pipelines"),
+        ("unet/config.json", {"layers_per_block": -2}, "layers_per_block: got -2; allowed: 0 to 1,024"),
+        ("unet/config.json", {"layers_per_block": 900, "transformer_layers_per_block": 900},
+         "more than 20,000 modules; lower its numbers of layers and blocks"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 2**27}, "num_train_timesteps: got 134217728"),
         ("model_index.json", {"_class_name": "os"}, "class 'os' is not allowed; allowed: subclasses of DiffusionPipel"),
         ("model_index.json", {"_class_name": "UNet2DConditionModel"}, "class 'UNet2DConditionModel' is not allowed"),
         ("model_index.json", {"../evil": ["diffusers", "AutoencoderKL"]}, "component name '../evil' is not allowed"),
@@ -136,3 +144,26 @@ def test_weights_beside_the_configs_are_never_read(folder):
 def test_an_unknown_model_is_refused_with_the_nearest_name():
     with pytest.raises(UsageError, match="unknown model 'sd21-bse'; did you mean 'sd21-base'"):
         pipelines.locate("sd21-bse")
+
+
+def test_a_missing_component_is_named(folder):
+    index = json.loads((folder / "model_index.json").read_text())
+    del index["vae"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ConfigError, match=r"StableDiffusionPipeline can't be built: .*missing 1 required.*'vae'"):
+        build(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"stepps": 3}, "stepps is not known; allowed: height, width"),
+        ({"height": "512"}, "height: got '512'; allowed: a number"),
+        ({"tokens": {"unet": None}}, "tokens: got {'unet': None}; allowed: a number"),
+        ({"parameters": 3.5}, "parameters: got 3.5; allowed: a number"),
+    ],
+)
+def test_what_a_folder_may_state(folder, content, message):
+    (folder / "crosscheck.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        configs.stated(folder)

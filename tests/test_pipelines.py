@@ -305,6 +305,21 @@ def test_what_the_pipeline_or_we_reject(call, message):
         crosscheck.check_pipeline("sd21-base", backends=(), **call)
 
 
+@pytest.mark.parametrize(
+    ("model", "call", "message"),
+    [
+        ("dit-xl-2-256", {"height": 512}, "DiTPipeline takes no height; got 512"),
+        ("dit-xl-2-256", {"num_frames": 8}, "DiTPipeline takes no num_frames; got 8"),
+        ("wan21-1.3b", {"num_frames": 0}, "frames: got 0; allowed: a whole number from 1"),
+        ("flux1-dev", {"strength": 0.5}, "FluxPipeline takes no 'strength'"),
+    ],
+)
+@needs("diffusers>=0.42", "the classes that the newest release has")
+def test_what_other_pipelines_do_not_take(model, call, message):
+    with pytest.raises(UsageError, match=message):
+        crosscheck.check_pipeline(model, backends=(), **call)
+
+
 def test_a_component_that_can_not_run_hollow_is_named():
     _, pipe, _ = pipelines.load("sd21-base")
     pipe.unet.forward = lambda *args, **kwargs: [args[0] if args[0].sum() > 0 else None]
