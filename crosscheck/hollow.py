@@ -235,6 +235,7 @@ def hollow_case(
         given,
         args=args,
         kwargs=kwargs,
+        config=None if _extended(module) else given.config,
         device="meta",
         hollow=True,
         real_integers=real_integers,
@@ -312,6 +313,11 @@ def _values(tree: Any, compared: frozenset[int]) -> Any:
 def _changing(module: torch.nn.Module) -> bool:
     """Whether calls with equal inputs may differ: something of it was replaced by code that may keep a count."""
     return any("forward" in vars(m) or m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+
+
+def _extended(module: torch.nn.Module) -> bool:
+    """Whether adapters or caches make of it what its config does not say."""
+    return bool(getattr(module, "peft_config", None)) or any(hasattr(m, "_diffusers_hook") for m in module.modules())
 
 
 def _batch(case: Case) -> int:

@@ -71,6 +71,28 @@ def test_a_branch_on_a_floating_value_is_named():
         run(Decides(), (torch.ones(2),))
 
 
+class DecidesOnItem(nn.Module):
+    """As caches of features do: (difference / size).item() against a threshold."""
+
+    def forward(self, x):
+        return x if abs(x.mean().item() / 2) < 0.1 else x + 1
+
+
+def test_a_branch_on_a_value_that_was_read_is_named():
+    with pytest.raises(UncountedError, match="can't be run hollow: its forward decides on a floating value"):
+        run(DecidesOnItem(), (torch.ones(2),))
+
+
+class Scales(nn.Module):
+    def forward(self, x):
+        return x * x.max().item()
+
+
+def test_a_value_that_is_only_reckoned_with_is_zero_and_said():
+    _, _, (case,) = run(Scales(), (torch.ones(2),))
+    assert case.case.reads_values
+
+
 class Optional(nn.Module):
     """Leaves its layer out where the condition is all zeros."""
 
@@ -207,7 +229,7 @@ def test_integers_are_real_and_floats_hollow():
         assert torch.repeat_interleave(x[:2], lengths, dim=0).shape == (3, 4)
         assert x.masked_select(torch.ones(3, 4, dtype=torch.bool)).shape == (12,)
         assert mode.read == []
-        assert x.sum().item() == 0
+        assert float(x.sum().item()) == 0
         assert [tuple(t.shape) for t in mode.read] == [()]
         assert x.topk(2).indices.shape == (3, 2)
     with real_integers(False) as mode:

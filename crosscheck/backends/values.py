@@ -13,6 +13,7 @@ from unittest import mock
 import torch
 from torch.overrides import TorchFunctionMode
 
+from crosscheck.records import UncountedError
 from crosscheck.trees import map_tensors
 
 #: Functions that hand a tensor's values to Python.
@@ -56,7 +57,7 @@ class RealIntegers(TorchFunctionMode):
         subject = given[0]
         if name in _READS and subject.is_meta and subject.is_floating_point():
             self.read.append(subject)
-            return func(*_zeros(args), **_zeros(kwargs))
+            return _unknown(func(*_zeros(args), **_zeros(kwargs)))
         if name in {"cpu", "cuda"}:
             return subject
         if name in _CHOICES and subject.is_floating_point():
@@ -95,6 +96,29 @@ class RealIntegers(TorchFunctionMode):
         self.read.append(subject)
         real = func(*_zeros(args), **_zeros(kwargs))
         return map_tensors(lambda t: t.to("meta") if hollows(t) else t, real)
+
+
+class Unknown(float):
+    """A floating value that was read: 0 to whoever reckons with it, and nothing that could be decided by."""
+
+    __hash__ = float.__hash__
+
+    def _decide(self, *_: Any) -> bool:
+        raise UncountedError("its forward decides on a floating value")
+
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = __bool__ = _decide
+
+    def _reckon(self, *_: Any) -> Unknown:
+        return Unknown(0.0)
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _reckon
+    __truediv__ = __rtruediv__ = __neg__ = __abs__ = __pow__ = _reckon
+
+
+def _unknown(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unknown(item) for item in value]
+    return Unknown(value) if type(value) is float else value
 
 
 def standing_for(tensor: torch.Tensor) -> torch.Tensor:
