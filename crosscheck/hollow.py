@@ -317,7 +317,8 @@ def _changing(module: torch.nn.Module) -> bool:
 
 def _extended(module: torch.nn.Module) -> bool:
     """Whether adapters or caches make of it what its config does not say."""
-    return bool(getattr(module, "peft_config", None)) or any(hasattr(m, "_diffusers_hook") for m in module.modules())
+    registries = (getattr(m, "_diffusers_hook", None) for m in module.modules())  # some pipelines make empty ones
+    return bool(getattr(module, "peft_config", None)) or any(registry and registry.hooks for registry in registries)
 
 
 def _batch(case: Case) -> int:

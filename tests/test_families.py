@@ -10,6 +10,7 @@ from installed import needs
 from PIL import Image
 from real_runs import observed
 
+import crosscheck
 from crosscheck.hollow import Hollow
 from crosscheck.run import modules
 
@@ -74,3 +75,22 @@ def test_hollow_is_what_really_runs(name):
 
 def test_there_are_many():
     assert len(families.FAMILIES) >= 60
+
+
+def test_a_cache_is_not_what_a_config_says():
+    from diffusers import PyramidAttentionBroadcastConfig
+
+    pipe = families.build("FluxPipeline")
+    asked = {"backends": (), "height": 64, "width": 64, "num_inference_steps": 2}
+
+    # the pipeline itself leaves an empty registry of hooks on its transformer
+    assert crosscheck.check_pipeline(pipe, **asked).component("transformer").recommended.status == "confirmed"
+    pipe.transformer.enable_cache(
+        PyramidAttentionBroadcastConfig(
+            spatial_attention_block_skip_range=2, current_timestep_callback=lambda: pipe._current_timestep
+        )
+    )
+    cached = crosscheck.check_pipeline(pipe, **asked)
+
+    assert cached.component("transformer").recommended.status == "unconfirmed"
+    assert cached.generation.recommended.macs
