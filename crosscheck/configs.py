@@ -100,6 +100,8 @@ def read(folder: Path, name: str) -> PipelineConfig:
 #: crosscheck's own file beside the configs: what a model's publishers generate with, and how large it is.
 STATED = "crosscheck.json"
 WORKLOAD = {"height": int, "width": int, "num_frames": int, "num_inference_steps": int, "guidance_scale": float}
+#: num_inference_steps where neither the folder nor the caller says.
+STEPS = 30
 #: Of each component: the tokens of text it gets, where these are not the tokenizer's maximum; its parameters.
 TOKENS, PARAMETERS = "tokens", "parameters"
 

@@ -14,9 +14,10 @@ from typing import Any
 from crosscheck import configs
 from crosscheck.backends import analytic
 from crosscheck.backends.analytic.sizes import Sizes, inputs, latent_frames, latent_scale
+from crosscheck.backends.interface import called
 from crosscheck.formulas import Size
 from crosscheck.polynomial import Abs, Atom, Floor, Least, Polynomial
-from crosscheck.records import HEADLINE, UsageError
+from crosscheck.records import FLOPS_PER_MAC, HEADLINE, UsageError
 
 #: Symbols, and what they stand for.
 SYMBOLS = {
@@ -26,8 +27,6 @@ SYMBOLS = {
     "f": "latent frames",
     "n": "tokens of text",
 }
-#: Methods of a component by the name that its calls have.
-_METHODS = {"_decoder": "decode", "_encoder": "encode"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +50,8 @@ class Part:
 
     def formula(self) -> Formula:
         """In symbols."""
-        symbols = Sizes(*map(Polynomial.symbol, SYMBOLS))
-        by_op: dict[str, Polynomial] = {op: _polynomial(getattr(self.work(symbols), op)) for op in HEADLINE}
+        work = self.work(Sizes(*map(Polynomial.symbol, SYMBOLS)))
+        by_op: dict[str, Polynomial] = {op: _polynomial(getattr(work, op)) for op in HEADLINE}
         total = sum(by_op.values(), Polynomial({}))
         divisors = _divisors(total)
         scaled = [divisors.get(name, 1) * Polynomial.symbol(name) for name in SYMBOLS]
@@ -102,17 +101,14 @@ def parts(
     pixels = _pixels(config, by_name, stated, {"height": height, "width": width, "num_frames": frames})
     found = []
     for component in config.components:
-        for entry in ("forward", "decode", "encode"):
-            if entry not in analytic.FORMS.get(component.class_name, {}) or (
-                entry == "forward" and "decode" in analytic.FORMS[component.class_name]
-            ):
-                continue
-            text = tokens or stated.get(configs.TOKENS, {}).get(component.name) or _tokens(component.name, by_name)
-            sizes = Sizes(batch_size, *pixels, text)
-            called = component.name + ("" if entry == "forward" else f"_{entry}r")
-            found.append(
-                Part(name=called, class_name=component.class_name, entry=entry, config=component.config, sizes=sizes)
-            )
+        name, class_name, forms = component.name, component.class_name, analytic.FORMS.get(component.class_name, {})
+        text = tokens or stated.get(configs.TOKENS, {}).get(name) or _tokens(name, by_name)
+        sizes = Sizes(batch_size, *pixels, text)
+        entries = ("decode", "encode") if "decode" in forms else forms
+        found += [
+            Part(name=called(name, entry), class_name=class_name, entry=entry, config=component.config, sizes=sizes)
+            for entry in entries
+        ]
     return found
 
 
@@ -176,7 +172,8 @@ def _chain(atom: Atom, by: int) -> list[tuple[str, int]]:
 def text(part: Part) -> str:
     """The formula, when it is a polynomial, in LaTeX, and its value at the part's sizes."""
     formula, sizes = part.formula(), dict(zip(SYMBOLS, part.sizes, strict=True))
-    used = [name for name in SYMBOLS if name in formula.total.atoms()]
+    atoms = formula.total.atoms()
+    used = [name for name in SYMBOLS if name in atoms]
     names = _names(formula.total)
     lines = [f"{part.name}: {part.class_name}" + ("" if part.entry == "forward" else f".{part.entry}")]
     lines.append("  where " + ", ".join(f"{name} is {SYMBOLS[name]}" for name in used))
@@ -190,7 +187,7 @@ def text(part: Part) -> str:
     work = part.work(part.sizes)
     at = ", ".join(f"{name} = {sizes[name]}" for name in used)
     by_op = ", ".join(f"{op} {getattr(work, op):,}" for op in HEADLINE if getattr(work, op))
-    lines.append(f"  at {at}: {work.total:,} MACs ({by_op}), {2 * work.total:,} FLOPs")
+    lines.append(f"  at {at}: {work.total:,} MACs ({by_op}), {FLOPS_PER_MAC * work.total:,} FLOPs")
     return "\n".join(lines)
 
 

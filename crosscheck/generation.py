@@ -85,6 +85,16 @@ _STRUCTURES: Mapping[str, Structure] = {
     "DiTPipeline": _text_to_image("transformer", guided=True, unconditional=False),
     "FluxPipeline": _text_to_image("transformer", guided=False, unconditional=False),
 }
+#: The guidance scale that each takes by itself.
+GUIDANCE: Mapping[str, float] = {
+    "StableDiffusionPipeline": 7.5,
+    "StableDiffusionXLPipeline": 5.0,
+    "StableDiffusion3Pipeline": 7.0,
+    "PixArtAlphaPipeline": 4.5,
+    "PixArtSigmaPipeline": 4.5,
+    "DiTPipeline": 4.0,
+    "FluxPipeline": 3.5,
+}
 
 
 class Generation:
@@ -100,23 +110,28 @@ class Generation:
         self._formulas: dict[str, formula.Formula] = {}
 
     @property
-    def scheduler(self) -> str:
-        """The class of the model's own scheduler."""
-        return self._by_name["scheduler"].class_name
+    def own(self) -> Asked:
+        """The model's own workload: one image, by its own scheduler."""
+        return Asked(
+            batch_size=1,
+            steps=self._stated.get("num_inference_steps", configs.STEPS),
+            guidance_scale=self._stated.get("guidance_scale", GUIDANCE[self._config.class_name]),
+            scheduler=self._by_name["scheduler"].class_name,
+        )
 
-    def work(self, asked: Asked, *, height: int | None, width: int | None) -> dict[str, tuple[Calls, Work]]:
+    def work(self, asked: Asked, *, height: int | None, width: int | None) -> dict[str, Work]:
         """MACs by component of all its calls together, by op; sizes in pixels."""
         parts = formula.parts(self._config, self._stated, height=height, width=width, batch_size=asked.batch_size)
         by_name = {part.name: part for part in parts}
-        result: dict[str, tuple[Calls, Work]] = {}
-        for calls in self._structure(self._by_name, self._config.options, asked):
-            if calls.name not in by_name:
-                raise NoClosedForm(f"{calls.name} has no closed form")
-            part = by_name[calls.name]
-            if calls.name not in self._formulas:
-                self._formulas[calls.name] = part.formula()
-            sizes = part.sizes._replace(batch=calls.branches * asked.batch_size)
+        result: dict[str, Work] = {}
+        for name, calls, branches in self._structure(self._by_name, self._config.options, asked):
+            if name not in by_name:
+                raise NoClosedForm(f"{name} has no closed form")
+            part = by_name[name]
+            if name not in self._formulas:
+                self._formulas[name] = part.formula()
+            sizes = part.sizes._replace(batch=branches * asked.batch_size)
             values = dict(zip(formula.SYMBOLS, sizes, strict=True))
-            by_op = self._formulas[calls.name].by_op
-            result[calls.name] = calls, Work(**{op: calls.calls * by_op[op].at(values) for op in HEADLINE})
+            by_op = self._formulas[name].by_op
+            result[name] = Work(**{op: calls * by_op[op].at(values) for op in HEADLINE})
         return result

@@ -25,11 +25,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from crosscheck.backends import rules
 from crosscheck.backends.aten import Aten, Tracer
 from crosscheck.backends.entry import emptied, method, processors
-from crosscheck.backends.interface import Case
+from crosscheck.backends.interface import Case, called
 from crosscheck.backends.meta import QuickMeta
 from crosscheck.backends.values import hollows, real_integers, standing_for
-from crosscheck.measure import CaseResult, case_of, measured, one_line
-from crosscheck.records import HEADLINE, Failed, Measured, UncountedError
+from crosscheck.measure import CaseResult, case_of, measured
+from crosscheck.records import HEADLINE, Failed, Measured, UncountedError, one_line
 from crosscheck.trees import map_tensors, specs, tensors
 
 #: Methods of a component that a pipeline calls, besides calling it.
@@ -121,9 +121,7 @@ class Hollow:
         return found
 
     def _answer(self, module: torch.nn.Module, entry: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        name = self._places[id(module)]
-        if entry != "forward":
-            name = f"{name}_{entry}r" if entry in ("decode", "encode") else f"{name}.{entry}"
+        name = called(self._places[id(module)], entry)
         shapes = (name, _key(args), _key(kwargs))
         compared = self._by_value.get(shapes)
         key: Any = shapes if compared is None else (shapes, _values((args, kwargs), compared))
@@ -165,13 +163,13 @@ class Hollow:
         original = torch.nn.Module.__call__
         hollow = self
 
-        def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        def run(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             if hollow.inside or id(module) not in hollow._places:
                 return original(module, *args, **kwargs)
             return hollow._answer(module, "forward", args, kwargs)
 
         with ExitStack() as stack:
-            stack.enter_context(mock.patch.object(torch.nn.Module, "__call__", called))
+            stack.enter_context(mock.patch.object(torch.nn.Module, "__call__", run))
             for module in self._components.values():
                 for entry in filter(_ENTRIES.fullmatch, dir(type(module))):
                     if callable(getattr(module, entry)):

@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from crosscheck import backends, causes, configs
 from crosscheck.backends import analytic
+from crosscheck.report.text import WORDS
 
 
 def list_backends() -> str:
@@ -32,22 +33,13 @@ def list_models() -> str:
                 name,
                 config.class_name,
                 f"{parameters / 1e9:.2f} B",
-                ", ".join(f"{_WORDS[key]} {value:g}" for key, value in stated.items() if key in _WORDS),
+                ", ".join(f"{WORDS[key]} {value:g}" for key, value in stated.items() if key in WORDS),
                 ", ".join(formed),
                 ", ".join(unformed),
             )
         )
     headers = ("model", "pipeline", "parameters", "default workload", "closed forms", "without")
     return tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=(None, None, None, 24, 40, 30))
-
-
-_WORDS = {
-    "height": "height",
-    "width": "width",
-    "num_frames": "frames",
-    "num_inference_steps": "steps",
-    "guidance_scale": "guidance",
-}
 
 
 def list_causes() -> str:

@@ -31,13 +31,13 @@ from crosscheck.backends.interface import Backend, Case, NotApplicable
 from crosscheck.records import (
     Census,
     Component,
-    CrosscheckError,
     Failed,
     Measured,
     Record,
     Skipped,
     UncountedError,
     UsageError,
+    one_line,
 )
 
 Raw: TypeAlias = Measured | Skipped | Failed
@@ -192,13 +192,6 @@ def _unsuccessful(backend: Backend, error: BaseException) -> Raw:
     if isinstance(error, NotApplicable):
         return Skipped(reason=str(error))
     return Failed(error=one_line(error), version=registry.version_of(backend))
-
-
-def one_line(error: BaseException) -> str:
-    """An error in its own words: the class, unless it is ours, and the first line of its text."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    text = text.encode(errors="replace").decode()
-    return text if isinstance(error, CrosscheckError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crosscheck import configs, vocabulary
-from crosscheck.records import ConfigError, CrosscheckError, UsageError
+from crosscheck.records import ConfigError, CrosscheckError, UsageError, one_line
 
 #: Modules of one model. Published: SDXL's UNet has 1,930.
 MAX_PARTS = 20_000
@@ -185,7 +185,5 @@ def _class(package: Any, name: str, bases: tuple[type, ...], where: str) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says first, after its class where the text alone would not say what is wrong."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    plain = text and isinstance(error, ValueError | CrosscheckError | OSError)
-    return text if plain else f"{type(error).__name__}: {text}".removesuffix(": ")
+    """What an error of a library says first; refusals of values and files say by themselves what is wrong."""
+    return one_line(error, (CrosscheckError, ValueError, OSError))

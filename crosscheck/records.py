@@ -45,6 +45,13 @@ class UncountedError(CrosscheckError, RuntimeError):
     """A module that can't be counted exactly, and why."""
 
 
+def one_line(error: BaseException, plain: tuple[type[BaseException], ...] = (CrosscheckError,)) -> str:
+    """An error in its own words: the class, unless it is a ``plain`` one, and the first line of its text."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    text = text.encode(errors="replace").decode()
+    return text if text and isinstance(error, plain) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of all records: immutable, named fields, JSON in and out."""
 

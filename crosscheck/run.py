@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from crosscheck import backends as registry
-from crosscheck import pipelines, reconcile
+from crosscheck import configs, pipelines, reconcile
 from crosscheck.ledger import environment
 from crosscheck.measure import TIME_LIMIT, Progress, measure, notes, params
 from crosscheck.pipelines import first_line
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from crosscheck.hollow import Calls, Hollow
 
-STEPS = 30
 PROMPT = "a photograph of an astronaut riding a horse"
 #: Any of ImageNet's classes does.
 LABEL = 207
@@ -163,7 +162,7 @@ def _completed(
         if type(frames) is int:
             sizes["num_frames"] = result["num_frames"] = frames
     if "num_inference_steps" in parameters:
-        result["num_inference_steps"] = asked.get("num_inference_steps", STEPS)
+        result["num_inference_steps"] = asked.get("num_inference_steps", configs.STEPS)
     if "guidance_scale" in parameters:
         result["guidance_scale"] = asked.get("guidance_scale", parameters["guidance_scale"].default)
     _check_sizes(batch_size, sizes)

@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from crosscheck import configs, pipelines
+from crosscheck import pipelines
 from crosscheck.backends.analytic.options import NoClosedForm
-from crosscheck.generation import Asked, Generation
-from crosscheck.records import HEADLINE, CrosscheckError, Record, UsageError
+from crosscheck.generation import Generation
+from crosscheck.records import HEADLINE, CrosscheckError, Record, UsageError, one_line
 
-#: The pipeline's own guidance where neither the workload nor the caller says, as `crosscheck.run` takes it.
-GUIDANCE = {
-    "StableDiffusionPipeline": 7.5,
-    "StableDiffusionXLPipeline": 5.0,
-    "StableDiffusion3Pipeline": 7.0,
-    "PixArtAlphaPipeline": 4.5,
-    "PixArtSigmaPipeline": 4.5,
-    "DiTPipeline": 4.0,
-    "FluxPipeline": 3.5,
-}
-STEPS = 30
 #: Points of one sweep.
 MAX_POINTS = 100_000
+
+
+#: Arguments of a pipeline's call that decide what it calls, as `Asked` has them.
+_FIELDS = {
+    "batch_size": "batch_size",
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance_scale",
+    "scheduler": "scheduler",
+}
 
 
 class Point(Record, frozen=True, kw_only=True):
@@ -64,7 +63,7 @@ def sweep(
     for name, folder in located:
         form = _closed_form(name, folder) if not {"num_frames"} & set(axes) else None
         for point in asked:
-            found = form.point(point) if form else None
+            found = _reckoned(name, form, point) if form else None
             if found is None:
                 traced.append((len(points), name, str(folder), point))
             points.append(found)
@@ -82,48 +81,34 @@ def _square(point: Mapping[str, Any]) -> bool:
     return "height" in point and "width" not in point
 
 
-class _Form:
-    """A model's generation in closed form."""
-
-    def __init__(self, name: str, generation: Generation, stated: Mapping[str, Any], guidance: float) -> None:
-        self._name, self._generation = name, generation
-        self._steps = stated.get("num_inference_steps", STEPS)
-        self._guidance = stated.get("guidance_scale", guidance)
-
-    def point(self, point: Mapping[str, Any]) -> Point | None:
-        """None where this workload has no closed form."""
-        asked = Asked(
-            point.get("batch_size", 1),
-            point.get("num_inference_steps", self._steps),
-            point.get("guidance_scale", self._guidance),
-            point.get("scheduler", self._generation.scheduler),
-        )
-        for what in ("batch_size", "num_inference_steps"):
-            if point.get(what, 1) < 1:
-                return _failed(self._name, point, f"{what}: got {point[what]}; allowed: a whole number from 1")
-        try:
-            work = self._generation.work(asked, height=point.get("height"), width=point.get("width"))
-        except NoClosedForm:
-            return None
-        except CrosscheckError as error:
-            return _failed(self._name, point, str(error))
-        components = {name: part.total for name, (_, part) in work.items()}
-        return Point(
-            model=self._name,
-            asked=dict(point),
-            macs=sum(components.values()),
-            by_op={op: sum(getattr(part, op) for _, part in work.values()) for op in HEADLINE},
-            components=components,
-            status="closed form",
-        )
-
-
-def _closed_form(name: str, folder: Any) -> _Form | None:
-    config = configs.read(folder, name)
+def _closed_form(name: str, folder: Path) -> Generation | None:
     try:
-        return _Form(name, Generation(folder, name), configs.stated(folder), GUIDANCE[config.class_name])
-    except (NoClosedForm, KeyError):
+        return Generation(folder, name)
+    except NoClosedForm:
         return None
+
+
+def _reckoned(name: str, generation: Generation, point: Mapping[str, Any]) -> Point | None:
+    """A point by the closed form; None where this workload has none."""
+    asked = generation.own._replace(**{field: point[key] for key, field in _FIELDS.items() if key in point})
+    for what in ("batch_size", "num_inference_steps"):
+        if point.get(what, 1) < 1:
+            return _failed(name, point, f"{what}: got {point[what]}; allowed: a whole number from 1")
+    try:
+        work = generation.work(asked, height=point.get("height"), width=point.get("width"))
+    except NoClosedForm:
+        return None
+    except CrosscheckError as error:
+        return _failed(name, point, str(error))
+    components = {part: done.total for part, done in work.items()}
+    return Point(
+        model=name,
+        asked=dict(point),
+        macs=sum(components.values()),
+        by_op={op: sum(getattr(done, op) for done in work.values()) for op in HEADLINE},
+        components=components,
+        status="closed form",
+    )
 
 
 def _traced(jobs: Sequence[tuple[int, str, str, dict[str, Any]]], engine: str | None, workers: int) -> list[Point]:
@@ -145,8 +130,7 @@ def _run(name: str, folder: str, point: Mapping[str, Any]) -> Point:
     try:
         generation = check_pipeline(folder, backends=(), **point).generation
     except Exception as error:
-        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        return _failed(name, point, text if isinstance(error, CrosscheckError) else f"{type(error).__name__}: {text}")
+        return _failed(name, point, one_line(error))
     assert generation is not None
     total = generation.recommended
     return Point(

@@ -1,4 +1,4 @@
-"""What differs between versions of torch and diffusers in how they are used: nothing else asks which one is installed.
+"""What differs between versions of torch, diffusers and transformers in use: nothing else asks which is installed.
 
 What a counter counts differently by version is knowledge about the counter, and stands in `crosscheck.causes`.
 """
@@ -32,6 +32,12 @@ def flop_counter_mode() -> Any:
     except ImportError:
         return None
     return FlopCounterMode
+
+
+def add_tokens_encoder(tokenizer: Any) -> None:
+    """Give a fast tokenizer of transformers up to 4.33 the attribute that diffusers asks it for."""
+    if not hasattr(tokenizer, "added_tokens_encoder"):
+        tokenizer.added_tokens_encoder = tokenizer.get_added_vocab()
 
 
 def safe_softmax() -> list[Any]:

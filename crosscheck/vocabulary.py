@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from crosscheck import versions
 from crosscheck.configs import UNLIMITED
 
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -64,8 +65,7 @@ def tokenizer(cls: type, config: Mapping[str, Any]) -> Any:
         **options,
         **special,
     )
-    if not hasattr(result, "added_tokens_encoder"):  # transformers up to 4.33, whose diffusers asks for it
-        result.added_tokens_encoder = result.get_added_vocab()
+    versions.add_tokens_encoder(result)
     result.chat_template = config.get("chat_template", _TEMPLATE)
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 from unittest import mock
@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosscheck.backends import rules
 from crosscheck.backends.aten import Tracer
-from crosscheck.records import HEADLINE
+from crosscheck.hollow import Hollow
+from crosscheck.records import HEADLINE, TensorSpec
 from crosscheck.trees import specs
 
 ENTRIES = ("encode", "decode", "_encode", "_decode", "get_text_features", "get_image_features", "quantize")
@@ -34,6 +35,19 @@ class Outside(TorchDispatchMode):
         return result
 
 
+def told(hollow: Hollow) -> dict[str, list[Any]]:
+    """The same of a hollow run."""
+    calls: dict[str, list[Any]] = {}
+    for name, distinct in hollow.cases().items():
+        for case in distinct:
+            calls.setdefault(name, []).extend([[case.macs, shapes_of(case.case.inputs)]] * case.calls)
+    return {name: sorted(found) for name, found in calls.items()}
+
+
+def shapes_of(inputs: Iterable[TensorSpec]) -> list[Any]:
+    return sorted([spec.name, list(spec.shape)] for spec in inputs)
+
+
 def observed(components: Mapping[str, torch.nn.Module], run: Callable[[], Any]) -> tuple[dict[str, list[Any]], int]:
     """Component -> [MACs, shapes of its inputs] of each call, while ``run`` runs; and the MACs outside of them."""
     places: dict[int, str] = {}
@@ -45,7 +59,7 @@ def observed(components: Mapping[str, torch.nn.Module], run: Callable[[], Any]) 
     outside = Outside()
 
     def traced(module: torch.nn.Module, name: str, method: Any, forward: Any, args: Any, kwargs: Any) -> Any:
-        shapes = sorted([spec.name, list(spec.shape)] for spec in specs(forward, args, kwargs))
+        shapes = shapes_of(specs(forward, args, kwargs))
         tracer = Tracer(module)
         outside.inside = True
         try:
@@ -83,4 +97,4 @@ def observed(components: Mapping[str, torch.nn.Module], run: Callable[[], Any]) 
                     object.__setattr__(module, name, entry(module, name, method))
         stack.enter_context(outside)
         run()
-    return calls, outside.macs
+    return {name: sorted(found) for name, found in calls.items()}, outside.macs

@@ -8,7 +8,7 @@ import pytest
 import torch
 from installed import needs
 from PIL import Image
-from real_runs import observed
+from real_runs import observed, told
 
 import crosscheck
 from crosscheck.hollow import Hollow
@@ -63,12 +63,8 @@ def test_hollow_is_what_really_runs(name):
         with hollow.answering():
             pipe(**call(pipe))
 
-    said: dict[str, list[Any]] = {}
-    for component, distinct in hollow.cases().items():
-        for calls in distinct:
-            shapes = sorted([spec.name, list(spec.shape)] for spec in calls.case.inputs)
-            said.setdefault(component, []).extend([[calls.macs, shapes]] * calls.calls)
-    assert {k: sorted(v) for k, v in said.items()} == {k: sorted(v) for k, v in real.items()}
+    said = told(hollow)
+    assert said == real
     assert hollow.outside_macs == outside
     assert any(macs for calls in said.values() for macs, _ in calls)
 

@@ -11,7 +11,7 @@ from command import TORCH_AND_TOOLS, cli, refused
 import crosscheck
 from crosscheck import configs, sweep
 from crosscheck.backends.analytic.options import NoClosedForm
-from crosscheck.generation import Generation, evaluations
+from crosscheck.generation import GUIDANCE, Generation, evaluations
 from crosscheck.records import UsageError
 from crosscheck.report import sweep as pages
 
@@ -78,7 +78,7 @@ def test_defaults_are_the_pipeline_s():
 
     import diffusers
 
-    for name, guidance in sweep.GUIDANCE.items():
+    for name, guidance in GUIDANCE.items():
         own = inspect.signature(getattr(diffusers, name).__call__).parameters["guidance_scale"].default
         assert own == guidance, name
 

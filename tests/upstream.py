@@ -87,7 +87,7 @@ def t5_sizes(config: Any) -> dict[str, Any]:
 def compared(module: str, name: str) -> dict[str, Any]:
     """One test case's pipeline, run really and hollow."""
     import torch
-    from real_runs import observed
+    from real_runs import observed, told
 
     import crosscheck.hollow
     from crosscheck.run import modules
@@ -108,26 +108,19 @@ def compared(module: str, name: str) -> dict[str, Any]:
     given = inputs()
     with hollow.answering(), torch.no_grad():
         pipe(**given)
-    said: dict[str, list[Any]] = {}
-    for component, distinct in hollow.cases().items():
-        for calls in distinct:
-            said.setdefault(component, []).extend([[calls.macs, spec_shapes(calls.case.inputs)]] * calls.calls)
+    said = told(hollow)
     return {
         "pipeline": type(pipe).__name__,
-        "equal": {k: sorted(v) for k, v in real.items()} == {k: sorted(v) for k, v in said.items()},
+        "equal": real == said,
         "outside": [real_outside, hollow.outside_macs],
         "differences": differences(real, said),
     }
 
 
-def spec_shapes(inputs: Any) -> list[Any]:
-    return sorted([spec.name, list(spec.shape)] for spec in inputs)
-
-
 def differences(real: dict[str, list[Any]], said: dict[str, list[Any]]) -> list[str]:
     lines = []
     for name in sorted(real.keys() | said.keys()):
-        a, b = sorted(real.get(name, [])), sorted(said.get(name, []))
+        a, b = real.get(name, []), said.get(name, [])
         if a != b:
             first = next(((x, y) for x, y in zip(a, b, strict=False) if x != y), (None, None))
             total = [sum(macs for macs, _ in calls if macs) for calls in (a, b)]

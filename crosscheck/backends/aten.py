@@ -50,13 +50,12 @@ class _Functions(TorchFunctionMode):
     """Names the outermost torch function that is running, and keeps the equations of einsums."""
 
     name = ""
+    complex_convolutions: int | None = None
+    """Real convolutions run so far for a complex one; None outside of such."""
 
     def __init__(self) -> None:
         super().__init__()
         self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...]]] = Counter()
-
-    complex_convolutions: int | None = None
-    """Real convolutions run so far for a complex one; None outside of such."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # The mode is off while a function runs, so a name stays until that function returns.

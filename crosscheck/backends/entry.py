@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from crosscheck.backends.interface import Case
-from crosscheck.backends.values import REAL, RealIntegers, hollows, real_integers, remember
+from crosscheck.backends.values import hollows, pass_on, real_integers
 from crosscheck.trees import map_tensors, tensors
 
 
@@ -45,13 +45,12 @@ class Entry(torch.nn.Module):
 
     def forward(self, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
         for tensor, own in zip(flat, self.inputs, strict=True):
-            if hasattr(own, REAL):
-                remember(tensor, getattr(own, REAL)[0])  # a tracer's tensors are others
+            pass_on(own, tensor)  # a tracer's tensors are others
         given: Iterator[torch.Tensor] = iter(flat)
         args, kwargs = map_tensors(lambda _: next(given), (self._case.args, dict(self._case.kwargs)))
         with real_integers(self._case.real_integers) as mode:
             result = method(self._case)(*args, **kwargs)
-        return tuple(tensor for _, tensor in tensors((result, mode.read if isinstance(mode, RealIntegers) else [])))
+        return tuple(tensor for _, tensor in tensors((result, mode.read if mode else [])))
 
 
 def processors(module: torch.nn.Module) -> dict[torch.nn.Module, Any]:

@@ -14,6 +14,13 @@ class NotApplicable(Exception):  # noqa: N818  an answer, not an error
     """Raised by a backend that has no answer for a case; its text is the reason in `Skipped`."""
 
 
+def called(name: str, entry: str) -> str:
+    """What calls of a component's method go by: ``vae.decode`` is ``vae_decoder``."""
+    if entry == "forward":
+        return name
+    return f"{name}_{entry}r" if entry in ("decode", "encode") else f"{name}.{entry}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One component with concrete inputs: what every backend counts."""

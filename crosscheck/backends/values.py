@@ -134,6 +134,12 @@ def remember(hollow: torch.Tensor, real: torch.Tensor) -> None:
     setattr(hollow, REAL, (real, hollow._version))
 
 
+def pass_on(own: torch.Tensor, tensor: torch.Tensor) -> None:
+    """Have ``tensor``, which takes its place, remember what ``own`` does."""
+    if _known(own):
+        remember(tensor, _real(own))
+
+
 def _known(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, REAL) and bool(getattr(tensor, REAL)[1] == tensor._version)
 

@@ -57,7 +57,7 @@ def _off(component: Component, name: str) -> str:
     outcome = component.backends.get(name)
     if not isinstance(outcome, Counted) or component.recommended.macs is None:
         return ""
-    return "0" if outcome.gap == 0 else f"{percent(outcome.gap, component.recommended.macs)}"
+    return "0" if outcome.gap == 0 else percent(outcome.gap, component.recommended.macs)
 
 
 def _generation(ledger: Ledger) -> tuple[str, ...]:

@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from crosscheck.files import write_atomically
 from crosscheck.report.chart import INK, SETTINGS, available, themed
-from crosscheck.report.text import count, escape, percent, plain, table
+from crosscheck.report.text import WORDS, count, escape, percent, plain, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from crosscheck.sweep import Point
 
-#: Arguments as a reader calls them.
-_WORDS = {
-    "height": "height",
-    "width": "width",
-    "num_frames": "frames",
-    "batch_size": "batch",
-    "num_inference_steps": "steps",
-    "guidance_scale": "guidance",
-    "scheduler": "scheduler",
-}
 _ATTENTION, _REST = "#0072b2", "#d55e00"
 
 
@@ -43,8 +33,8 @@ def write(points: Sequence[Point], folder: Path) -> list[Path]:
 
 
 def _blocks(points: Sequence[Point], said: Callable[[str], str], style: str) -> Iterator[str]:
-    swept = [name for name in _WORDS if any(name in point.asked for point in points)]
-    headers = ("Model", *(_WORDS[name] for name in swept), "MACs of a generation", "attention", "")
+    swept = [name for name in WORDS if any(name in point.asked for point in points)]
+    headers = ("Model", *(WORDS[name] for name in swept), "MACs of a generation", "attention", "")
     rows = [
         (
             said(point.model),
@@ -71,7 +61,7 @@ def overtakes(points: Sequence[Point], said: Callable[[str], str] = plain) -> It
         for others, line in lines.items():
             growing = sorted(line, key=_pixels)
             above = [point for point in growing if 2 * _attention(point) > (point.macs or 0)]
-            where = f" ({', '.join(f'{_WORDS[k]} {v}' for k, v in others)})" if others else ""
+            where = f" ({', '.join(f'{WORDS[k]} {v}' for k, v in others)})" if others else ""
             if above and above[0] is not growing[0]:
                 before = growing[growing.index(above[0]) - 1]
                 yield (
@@ -122,7 +112,7 @@ def svg(points: Sequence[Point]) -> str:
 
 
 def _panel(axes: Axes, model: str, points: list[Point]) -> None:
-    along = next((n for n in _WORDS if len({str(p.asked.get(n)) for p in points}) > 1), next(iter(_WORDS)))
+    along = next((n for n in WORDS if len({str(p.asked.get(n)) for p in points}) > 1), next(iter(WORDS)))
     numeric = all(isinstance(p.asked.get(along), int | float) for p in points)
     lines: dict[Any, list[Point]] = {}
     for point in points:
@@ -137,7 +127,7 @@ def _panel(axes: Axes, model: str, points: list[Point]) -> None:
         for values, color, label in ((total, INK, "all"), (attention, _ATTENTION, "attention"), (rest, _REST, "rest")):
             axes.plot(x, values, color=color, label=label if index == 0 else None, marker=".", linewidth=1.2)
     axes.set_title(plain(model, 40), loc="left", size=9)
-    axes.set_xlabel(_WORDS[along])
+    axes.set_xlabel(WORDS[along])
     axes.set_ylabel("TMACs a generation")
     axes.set_ylim(bottom=0)
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)

@@ -9,6 +9,16 @@ from fractions import Fraction
 from tabulate import tabulate
 
 UNKNOWN = "unknown"
+#: Arguments of a pipeline's call, as a reader calls them.
+WORDS = {
+    "height": "height",
+    "width": "width",
+    "num_frames": "frames",
+    "batch_size": "batch",
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+    "scheduler": "scheduler",
+}
 _LONGEST = 600
 _RISKY = re.compile(
     r"""[\\`*\[\]<>|&#$~]            # code, emphasis, links, HTML, table cells, headings, math

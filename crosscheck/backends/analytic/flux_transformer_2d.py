@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crosscheck import formulas
-from crosscheck.backends.analytic.layers import Tokens, linear, timestep_embedding
+from crosscheck.backends.analytic.layers import SINUSOIDS, Tokens, linear, qkv_attention, timestep_embedding
 from crosscheck.backends.analytic.options import Inputs, Options, agree, complete, refuse_inputs, shape_of
 from crosscheck.backends.analytic.work import Work
 from crosscheck.formulas import Size
@@ -24,8 +24,6 @@ DEFAULTS: Options = {
     "guidance_embeds": False,
     "axes_dims_rope": (16, 56, 56),
 }
-#: Sinusoids of a time or guidance scale (embeddings.py, CombinedTimestepGuidanceTextProjEmbeddings).
-SINUSOIDS = 256
 #: Inner width of a block's MLP over its width.
 MLP_RATIO = 4
 
@@ -76,20 +74,12 @@ def rotary_embedding(count: Size, axes: Sequence[int], inputs: Inputs) -> Work:
     return Work(matmul=formulas.outer(count, frequencies))
 
 
-def _attention(batch: Size, tokens: Tokens, heads: int) -> Work:
-    """q, k and v of all tokens, and one SDPA call over them."""
-    head_dim = tokens.width // heads
-    return 3 * linear(batch * tokens.count, tokens.width, tokens.width) + Work(
-        attention=formulas.attention(batch, heads, tokens.count, tokens.count, head_dim, head_dim)
-    )
-
-
 def _joint_block(batch: Size, both: Tokens, heads: int) -> Work:
     """Six modulations, projections and an MLP for each of the streams: as many weights a token in both."""
     rows, width = batch * both.count, both.width
     return (
         2 * linear(batch, width, 6 * width)
-        + _attention(batch, both, heads)
+        + qkv_attention(batch, both, heads)
         + linear(rows, width, width)
         + 2 * linear(rows, width, MLP_RATIO * width)
     )
@@ -100,7 +90,7 @@ def _single_block(batch: Size, both: Tokens, heads: int) -> Work:
     rows, width = batch * both.count, both.width
     return (
         linear(batch, width, 3 * width)
-        + _attention(batch, both, heads)
+        + qkv_attention(batch, both, heads)
         + linear(rows, width, MLP_RATIO * width)
         + linear(rows, (1 + MLP_RATIO) * width, width)
     )

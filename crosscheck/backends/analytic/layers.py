@@ -84,6 +84,14 @@ def attention(batch: Size, query: Tokens, context: Tokens, heads: int, head_dim:
     )
 
 
+def qkv_attention(batch: Size, tokens: Tokens, heads: int) -> Work:
+    """q, k and v of all tokens, as wide as these, and one SDPA call over them, without a projection out."""
+    head_dim = tokens.width // heads
+    return 3 * linear(batch * tokens.count, tokens.width, tokens.width) + Work(
+        attention=formulas.attention(batch, heads, tokens.count, tokens.count, head_dim, head_dim)
+    )
+
+
 def mid_attention(batch: Size, extent: Extent, channels: int) -> Work:
     """Self-attention over the pixels with one head as wide as all the channels (vae.py:140, unet_2d_blocks.py:686)."""
     pixels = Tokens(extent[0] * extent[1], channels)

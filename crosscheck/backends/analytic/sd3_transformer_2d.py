@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from crosscheck import formulas
 from crosscheck.backends.analytic.layers import (
     SINUSOIDS,
     Tokens,
@@ -11,6 +10,7 @@ from crosscheck.backends.analytic.layers import (
     feed_forward,
     linear,
     patch_grid,
+    qkv_attention,
     timestep_embedding,
 )
 from crosscheck.backends.analytic.options import (
@@ -93,15 +93,13 @@ def _block(batch: Size, image: Tokens, text: Tokens, heads: int, *, last: bool, 
 
     In the last block the text has two modulations and gives q, k and v, but nothing comes out (attention.py:607, 669).
     """
-    width, both = image.width, image.count + text.count
-    head_dim = width // heads
+    width = image.width
     work = (
         linear(batch, width, (9 if dual else 6) * width)
         + linear(batch, width, (2 if last else 6) * width)
-        + 3 * linear(batch * both, width, width)
-        + Work(attention=formulas.attention(batch, heads, both, both, head_dim, head_dim))
+        + qkv_attention(batch, Tokens(image.count + text.count, width), heads)
     )
     for stream in (image,) if last else (image, text):
         rows = batch * stream.count
         work += linear(rows, width, width) + feed_forward(rows, width, 4 * width, width, "gelu-approximate")
-    return work + (attention(batch, image, image, heads, head_dim) if dual else Work())
+    return work + (attention(batch, image, image, heads, width // heads) if dual else Work())
