@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -30,6 +31,7 @@ from crosscheck.backends.meta import QuickMeta
 from crosscheck.backends.values import hollows, real_integers, standing_for
 from crosscheck.measure import CaseResult, case_of, measured
 from crosscheck.records import HEADLINE, Failed, Measured, UncountedError, one_line
+from crosscheck.state import Snapshot, preserved
 from crosscheck.trees import map_tensors, specs, tensors
 
 #: Methods of a component that a pipeline calls, besides calling it.
@@ -104,7 +106,9 @@ class Hollow:
         for name, component in components.items():
             for path, module in component.named_modules():
                 self._places.setdefault(id(module), f"{name}.{path}" if path else name)
+        self._calls: dict[Any, Calls] = {}
         self._answers: dict[Any, tuple[Calls, Any]] = {}
+        self._states: Counter[str] = Counter()
         self._by_value: dict[Any, frozenset[int]] = {}
         self.inside = False
         self.outside_macs = 0
@@ -115,28 +119,34 @@ class Hollow:
         A part that the pipeline called by itself has its dotted path, if it holds any MACs.
         """
         found: dict[str, list[Calls]] = {}
-        for calls, _ in self._answers.values():
+        for calls in self._calls.values():
             if calls.macs != 0 or calls.case.name in self._components:
                 found.setdefault(calls.case.name, []).append(calls)
         return found
 
     def _answer(self, module: torch.nn.Module, entry: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        name = called(self._places[id(module)], entry)
-        shapes = (name, _key(args), _key(kwargs))
-        compared = self._by_value.get(shapes)
-        key: Any = shapes if compared is None else (shapes, _values((args, kwargs), compared))
-        if key not in self._answers or _changing(module):
+        place = self._places[id(module)]
+        name, component = called(place, entry), place.partition(".")[0]
+        shapes, state = (name, _key(args), _key(kwargs)), self._states[component]
+        asked = (shapes, self._values(shapes, args, kwargs), state)
+        if asked not in self._answers or _changing(module):
             calls, result = self._trace(module, entry, name, args, kwargs)
             if calls.case.real_integers:
-                compared = self._by_value[shapes] = self._by_value.get(shapes, frozenset()) | calls.compared
-                key = (shapes, _values((args, kwargs), compared))
-            if key in self._answers and self._answers[key][0].by_op != calls.by_op:
-                key = (key, tuple((calls.by_op or {}).items()))
-            if key not in self._answers:
-                self._answers[key] = (calls, result)
-        calls, result = self._answers[key]
+                self._by_value[shapes] = self._by_value.get(shapes, frozenset()) | calls.compared
+            values = self._values(shapes, args, kwargs)
+            distinct = (shapes, values, None if calls.by_op is None else tuple(calls.by_op.items()))
+            self._states[component] += any(calls.trace.changes.values())  # a table kept: the next call may run otherwise
+            calls = self._calls.setdefault(distinct, calls)
+            self._answers[shapes, values, state] = (calls, result)
+        else:
+            calls, result = self._answers[asked]
         calls.calls += 1
         return map_tensors(_zeros, result)
+
+    def _values(self, shapes: Any, args: Any, kwargs: Any) -> Any:
+        """The values that tell one input of these shapes from another: none, while its forward read none."""
+        compared = self._by_value.get(shapes)
+        return None if compared is None else _values((args, kwargs), compared)
 
     def _trace(
         self, module: torch.nn.Module, entry: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -169,6 +179,8 @@ class Hollow:
             return hollow._answer(module, "forward", args, kwargs)
 
         with ExitStack() as stack:
+            for module in self._components.values():
+                stack.enter_context(preserved(module, values=False))
             stack.enter_context(mock.patch.object(torch.nn.Module, "__call__", run))
             for module in self._components.values():
                 for entry in filter(_ENTRIES.fullmatch, dir(type(module))):
@@ -242,26 +254,30 @@ def hollow_case(
 
 
 def _traced(case: Case) -> tuple[Case, CaseResult, Any, frozenset[int]]:
+    """One forward, what it left changed included; as before, where it raises."""
     started = time.perf_counter()
+    before = Snapshot(case.module, values=False)
     answered: list[Any] = []
     with emptied(case), QuickMeta(), real_integers(case.real_integers) as mode:
         tracer = Tracer(case.module)
         try:
             with tracer.tracing():
                 answered.append(method(case)(*case.args, **case.kwargs))
-        except UncountedError as error:
-            if not answered:
+        except Exception as error:
+            if not (answered and isinstance(error, UncountedError)):
+                before.restore()
                 raise
             # It ran to its end, so the pipeline can go on; that this component can't be counted is in its record.
             return case, CaseResult(outcomes={"aten": Failed(error=str(error))}), answered[0], frozenset()
     (result,) = answered
     count, seconds = tracer.count(case.device), time.perf_counter() - started
     outcome, census = measured(Aten(), count, seconds, isolated=False)
+    changes = {"aten": tuple(sorted(before.changes()))}
     compared = {id(tensor) for tensor in mode.compared} if mode else set()
     given = enumerate(tensor for _, tensor in tensors((case.args, case.kwargs)))
     places = frozenset(i for i, tensor in given if id(tensor) in compared and hollows(tensor))
     case = dataclasses.replace(case, reads_values=bool(mode and mode.read))
-    return case, CaseResult(outcomes={"aten": outcome}, census=census), result, places
+    return case, CaseResult(outcomes={"aten": outcome}, census=census, changes=changes), result, places
 
 
 def _zeros(tensor: torch.Tensor) -> torch.Tensor:

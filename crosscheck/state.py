@@ -6,11 +6,13 @@ A `Snapshot` taken before names every change after, and puts everything back.
 from __future__ import annotations
 
 import copy
+import functools
 import random
+import sys
 import types
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -19,6 +21,17 @@ from torch.nn.parameter import is_lazy
 
 _PATCHABLE = (torch, F, torch.Tensor, torch.nn.Module, torch._C._nn)
 _PLAIN = (dict, OrderedDict, list, set)
+#: What has attributes and keeps no state in them, or state that is looked after otherwise.
+_NO_STATE = (
+    torch.nn.Module,
+    type,
+    types.ModuleType,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    functools.partial,
+    functools._lru_cache_wrapper,
+)
 _UNSET = object()
 
 
@@ -35,8 +48,9 @@ class Snapshot:
             for name, parameter in store.items()
             if is_lazy(parameter)
         ]
-        inner = list(_inner(module)) if values else []
+        inner = list(_inner(module))
         self._inner = [(held, _contents(held)) for held in inner if not isinstance(held, torch.Tensor)]
+        self._caches = [(cache, cache.cache_info().misses) for cache in _caches({type(m) for m, _ in self._modules})]
         loose = (held for held in inner if isinstance(held, torch.Tensor) and not held.is_meta and not is_lazy(held))
         held_tensors = {id(t): t for t in (*_tensors(module), *loose)} if values else {}
         self._values = [(t, t.detach().clone()) for t in held_tensors.values()]
@@ -52,6 +66,14 @@ class Snapshot:
         found: set[str] = set()
         for module, before in self._modules:
             found.update(_module_changes(before, vars(module)))
+        for held, before in self._inner:
+            if _differs_inside(before, _contents(held)):
+                found.add(f"a {type(held).__name__} in it changed")
+        found.update(
+            f"cache of {cache.__qualname__} filled"
+            for cache, misses in self._caches
+            if cache.cache_info().misses != misses
+        )
         for owner, before in (*self._functions, *self._classes):
             now = vars(owner)
             found.update(
@@ -82,6 +104,9 @@ class Snapshot:
                     _refill(value, contents)
         for held, contents in self._inner:
             _refill(held if type(held) in _PLAIN else vars(held), contents)
+        for cache, misses in self._caches:
+            if cache.cache_info().misses != misses:
+                cache.cache_clear()
         for store, name, parameter in self._lazy:
             store[name] = parameter
         for owner, before in (*self._functions, *self._classes):
@@ -135,25 +160,53 @@ def _saved(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 def _inner(module: torch.nn.Module) -> Iterator[Any]:
     """What a module's attributes hold deeper down and a forward may change: containers, plain objects, tensors."""
-    waiting: list[Any] = [value for m in module.modules() for name, value in vars(m).items() if "hook" not in name]
+    own = [value for m in module.modules() for name, value in vars(m).items() if "hook" not in name]
+    waiting = [inner for value in own if type(value) in _PLAIN for inner in _inside(value)]
+    waiting += [value for value in own if type(value) not in _PLAIN]
     seen: set[int] = set()
     while waiting:
         held = waiting.pop()
-        if id(held) in seen or isinstance(held, torch.nn.Module | type | types.ModuleType) or callable(held):
+        if id(held) in seen or isinstance(held, _NO_STATE):
             continue
         seen.add(id(held))
         if isinstance(held, tuple):
             waiting += held
         elif isinstance(held, torch.Tensor):
             yield held
-        elif type(held) in _PLAIN or hasattr(held, "__dict__"):
+        elif type(held) in _PLAIN or type(getattr(held, "__dict__", None)) is dict:
             yield held
-            contents = _contents(held)
-            waiting += contents.values() if isinstance(contents, dict) else contents
+            waiting += _inside(_contents(held))
+
+
+def _inside(container: Any) -> Any:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _contents(held: Any) -> Any:
     return (held if type(held) in _PLAIN else vars(held)).copy()
+
+
+def _differs_inside(old: Any, new: Any) -> bool:
+    if isinstance(old, dict):
+        return old.keys() != new.keys() or any(_differs(value, new[key]) for key, value in old.items())
+    return len(old) != len(new) or any(map(_differs, old, new))
+
+
+def _caches(classes: set[type]) -> Iterator[Any]:
+    """The ``lru_cache``s of a model's code: methods', functions' beside them, and those inside a decorator's own."""
+    places = {id(place): vars(place) for cls in classes for place in (cls, sys.modules.get(cls.__module__, cls))}
+    for place in places.values():
+        for value in place.values():
+            for held in (value, *_enclosed(value)):
+                if isinstance(held, functools._lru_cache_wrapper):
+                    yield held
+
+
+def _enclosed(value: Any) -> Iterator[Any]:
+    """What a function holds in its closure."""
+    for cell in (isinstance(value, types.FunctionType) and value.__closure__) or ():
+        with suppress(ValueError):  # an empty one
+            yield cell.cell_contents
 
 
 def _refill(container: Any, contents: Any) -> None:

@@ -1,5 +1,7 @@
 """Hollow components: what reads values, what changes between calls, what can't be run."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -235,3 +237,62 @@ def test_integers_are_real_and_floats_hollow():
     with real_integers(False) as mode:
         assert mode is None
         assert torch.arange(3, device="meta").is_meta
+
+
+class Keeps(nn.Module):
+    """Makes a table at its first call, by a product, and keeps it."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.table = None
+
+    def forward(self, x):
+        if self.table is None:
+            self.table = torch.ones(3, 2) @ torch.ones(2, 4)
+        return self.linear(x) + self.table
+
+
+def test_a_table_made_at_the_first_call_counts_once_and_is_gone_afterwards():
+    module, x = Keeps(), torch.zeros(3, 4)
+    _, cases, _ = run(module, (x,), (x,), (x,))
+    # 3 x 4 x 4 = 48 for the layer; 3 x 2 x 4 = 24 for the table
+    assert cases == [(1, 48 + 24), (2, 48)]
+    assert module.table is None
+    assert module(x).shape == (3, 4)  # a table on meta could not be added to a real tensor
+
+
+class Table:
+    """As some rotary embeddings are: no module, and called like one."""
+
+    made = None
+
+    def __call__(self):
+        if self.made is None:
+            self.made = torch.ones(3, 2, device=torch.get_default_device()) @ torch.ones(2, 4)
+        return self.made
+
+
+class Tables(nn.Module):
+    """Keeps what it makes at its first call in an object of its own, and in a cache of its class."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = Table()
+
+    @functools.lru_cache
+    def offset(self, device):
+        return torch.ones(3, 5, device=device) @ torch.ones(5, 4, device=device)
+
+    def forward(self, x):
+        return x + self.table() + self.offset(x.device)
+
+
+def test_a_table_kept_outside_of_modules_counts_once_and_is_gone_afterwards():
+    module, x = Tables(), torch.zeros(3, 4)
+    for _ in range(2):
+        _, cases, _ = run(module, (x,), (x,), (x,))
+        # 3 x 2 x 4 = 24 and 3 x 5 x 4 = 60
+        assert cases == [(1, 24 + 60), (2, 0)]
+        assert module.table.made is None
+    assert module(x).shape == (3, 4)
