@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from PIL import Image
 
 from crosscheck import configs, pipelines, vocabulary
 from crosscheck.configs import ComponentConfig, PipelineConfig
@@ -237,6 +238,41 @@ CHANNELS: Mapping[str, dict[str, int]] = {
     # the mask's pixels of one token beside image and masked image: 64 + 64 + 4 x 2 x 2 at the decoder's scale of 2
     "FluxFillPipeline": {"in_channels": 64 + 64 + 16, "out_channels": 64},
 }
+
+
+#: Arguments that keep a tiny run tiny, where a class takes them; the rest are its own defaults.
+SMALL: dict[str, Any] = {
+    "prompt": "a cat",
+    "class_labels": [1],
+    "height": 64,
+    "width": 64,
+    "num_frames": 9,
+    "num_inference_steps": 2,
+    "max_sequence_length": 16,
+    "complex_human_instruction": None,
+    "use_resolution_binning": False,
+    "sag_scale": 0.0,
+    "image": Image.new("RGB", (64, 64)),
+    "control_image": Image.new("RGB", (64, 64)),
+    "mask_image": Image.new("L", (64, 64), 255),
+    "video": [Image.new("RGB", (64, 64))] * 9,
+    "strength": 1.0,
+}
+#: What single classes need besides.
+OWN: dict[str, dict[str, Any]] = {
+    "StableDiffusionUpscalePipeline": {"image": Image.new("RGB", (16, 16))},
+    "CogVideoXPipeline": {"max_sequence_length": 226},  # its learned positions are for as many
+    "CogVideoXVideoToVideoPipeline": {"max_sequence_length": 226},
+    "FluxKontextPipeline": {"max_area": 64 * 64, "_auto_resize": False},
+    "FluxKontextInpaintPipeline": {"max_area": 64 * 64, "_auto_resize": False},
+}
+
+
+def call(pipe: Any) -> dict[str, Any]:
+    """Arguments for a tiny run of it."""
+    parameters = inspect.signature(pipe.__call__).parameters
+    given = SMALL | OWN.get(type(pipe).__name__, {})
+    return {key: value for key, value in given.items() if key in parameters}
 
 
 def shrunk(config: PipelineConfig, class_name: str) -> PipelineConfig:

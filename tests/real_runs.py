@@ -15,6 +15,8 @@ from crosscheck.backends import rules
 from crosscheck.backends.aten import Tracer
 from crosscheck.hollow import Hollow
 from crosscheck.records import HEADLINE, TensorSpec
+from crosscheck.run import modules
+from crosscheck.state import Snapshot
 from crosscheck.trees import specs
 
 ENTRIES = ("encode", "decode", "_encode", "_decode", "get_text_features", "get_image_features", "quantize")
@@ -98,3 +100,27 @@ def observed(components: Mapping[str, torch.nn.Module], run: Callable[[], Any]) 
         stack.enter_context(outside)
         run()
     return {name: sorted(found) for name, found in calls.items()}, outside.macs
+
+
+def compare(make: Callable[[], Any], arguments: Callable[[Any], Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """A pipeline run really, and made anew and run hollow: equal, call by call, and left as it was. What it ran."""
+    torch.manual_seed(0)
+    pipe = make()
+    pipe.set_progress_bar_config(disable=True)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        real, real_outside = observed(modules(pipe), lambda: pipe(**arguments(pipe)))
+    torch.manual_seed(0)
+    pipe = make()
+    pipe.set_progress_bar_config(disable=True)
+    before = {name: Snapshot(part, values=False) for name, part in modules(pipe).items()}
+    hollow = Hollow(modules(pipe))
+    torch.manual_seed(0)
+    with hollow.answering(), torch.no_grad():
+        pipe(**arguments(pipe))
+    said = told(hollow)
+    assert said == real
+    assert hollow.outside_macs == real_outside
+    assert any(macs for calls in said.values() for macs, _ in calls)
+    assert {name: state.changes() for name, state in before.items()} == dict.fromkeys(before, frozenset())
+    return said

@@ -129,6 +129,25 @@ def test_a_mask_of_numbers_is_real_too():
     assert cases == [(1, 2 * 4 * 4 + 2 * 4 * 4)]
 
 
+class JoinedMask(nn.Module):
+    """The mask of two texts together, as numbers, says how many tokens there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x, mask):
+        mask = torch.cat([mask.new_ones(1, 2), mask[:, None].flatten(1)], dim=1)
+        return self.linear(x[:, : mask.sum(1, dtype=torch.int)[0]])
+
+
+def test_what_is_made_of_a_mask_of_numbers_is_real_too():
+    x = torch.zeros(1, 8, 4)
+    masks = [torch.tensor([[1.0] * n + [0.0] * (4 - n)]) for n in (1, 3, 1)]
+    _, cases, _ = run(JoinedMask(), *((x, mask) for mask in masks))
+    assert cases == [(2, (2 + 1) * 4 * 4), (1, (2 + 3) * 4 * 4)]
+
+
 class Changed(nn.Module):
     def forward(self, x):
         x[0] = 1
@@ -280,7 +299,7 @@ class Tables(nn.Module):
         super().__init__()
         self.table = Table()
 
-    @functools.lru_cache
+    @functools.lru_cache  # noqa: B019  its cache is what is tested
     def offset(self, device):
         return torch.ones(3, 5, device=device) @ torch.ones(5, 4, device=device)
 

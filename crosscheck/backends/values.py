@@ -23,7 +23,10 @@ _CONSTANTS = frozenset("new_zeros new_ones new_full new_tensor zeros_like ones_l
 _COMPARISONS = frozenset(
     "eq ne gt ge lt le __eq__ __ne__ __gt__ __ge__ __lt__ __le__ isnan isinf equal bool int long".split()
 )
+#: Functions whose result holds nothing but values of what goes in.
+_PASSES = frozenset("cat unsqueeze squeeze view reshape flatten expand repeat __getitem__".split())
 _FILLS = {torch.zeros: 0, torch.ones: 1, torch.full: None}
+_FILLED = {"new_zeros": 0, "zeros_like": 0, "new_ones": 1, "ones_like": 1}
 #: The attribute in which a tensor on meta keeps the real one that it stands for.
 REAL = "_crosscheck_real"
 #: Functions that choose by floating values: what they choose among zeros is real.
@@ -52,7 +55,7 @@ class RealIntegers(TorchFunctionMode):
         if not any(tensor.is_meta for tensor in given):
             return self._real(func, args, kwargs)
         if _decides(name, args, kwargs) and all(not tensor.is_meta or _known(tensor) for tensor in given):
-            self.compared += given
+            self.compared += (source for tensor in given for source in _sources(tensor))
             return func(*_placed(_mapped(_real, args), "cpu"), **_placed(_mapped(_real, kwargs), "cpu"))
         subject = given[0]
         if name in _READS and subject.is_meta and subject.is_floating_point():
@@ -64,22 +67,24 @@ class RealIntegers(TorchFunctionMode):
             return self._chosen(func, args, kwargs, subject)
         if name == "masked_select":
             return subject.new_empty(int(args[1].expand(subject.shape).sum()))
-        return self._hollow(func, name, args, kwargs)
+        return self._hollow(func, name, args, kwargs, given)
 
     def _real(self, func: Any, args: Any, kwargs: Any) -> Any:
         """No floating tensor of the forward goes in: an integer that comes out is real, on whichever device it was."""
         result = func(*args, **kwargs)
         if isinstance(result, torch.Tensor) and result.is_meta and func in _FILLS:
             value = _FILLS[func] if func is not torch.full else (args[1] if len(args) > 1 else kwargs["fill_value"])
-            remember(result, torch.full((), value, dtype=result.dtype).expand(result.shape))
+            _remember_filled(result, value)
         if isinstance(result, torch.Tensor) and result.is_meta and not hollows(result):
             real: torch.Tensor = func(*_placed(args, "cpu"), **_placed(kwargs, "cpu"))
             return real.zero_() if func is torch.empty else real
         return result
 
-    def _hollow(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+    def _hollow(self, func: Any, name: str, args: Any, kwargs: Any, given: list[torch.Tensor]) -> Any:
         if name in _CONSTANTS:
             result = func(*args, **kwargs)
+            if hollows(result) and name in _FILLED:
+                _remember_filled(result, _FILLED[name])
             return result if hollows(result) else func(*_placed(args, "cpu"), **{**kwargs, "device": "cpu"})
         if name == "__getitem__":
             args = _by_index(args)
@@ -87,7 +92,11 @@ class RealIntegers(TorchFunctionMode):
             repeats = kwargs.get("repeats", args[1] if len(args) > 1 else None)
             if isinstance(repeats, torch.Tensor) and not repeats.is_meta and repeats.numel() > 1:
                 kwargs = {**kwargs, "output_size": int(repeats.sum())}
-        return func(*_placed(_emptied(args), "meta"), **_placed(_emptied(kwargs), "meta"))
+        result = func(*_placed(_emptied(args), "meta"), **_placed(_emptied(kwargs), "meta"))
+        if name in _PASSES and all(not tensor.is_meta or _known(tensor) for tensor in given):
+            sources = [source for tensor in given for source in _sources(tensor)]
+            remember(result, func(*_mapped(_real, args), **_mapped(_real, kwargs)), *sources)
+        return result
 
     def _chosen(self, func: Any, args: Any, kwargs: Any, subject: torch.Tensor) -> Any:
         result = func(*_emptied(args), **_emptied(kwargs))
@@ -129,9 +138,18 @@ def standing_for(tensor: torch.Tensor) -> torch.Tensor:
     return hollow
 
 
-def remember(hollow: torch.Tensor, real: torch.Tensor) -> None:
-    """Until it is changed in place."""
-    setattr(hollow, REAL, (real, hollow._version))
+def remember(hollow: torch.Tensor, real: torch.Tensor, *sources: torch.Tensor) -> None:
+    """Until it is changed in place; ``sources`` are the inputs whose values it holds, if it is no input itself."""
+    setattr(hollow, REAL, (real, hollow._version, sources))
+
+
+def _remember_filled(hollow: torch.Tensor, value: Any) -> None:
+    remember(hollow, torch.full((), value, dtype=hollow.dtype).expand(hollow.shape))
+
+
+def _sources(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Itself, and what it was made of."""
+    return (tensor, *getattr(tensor, REAL)[2]) if _known(tensor) else (tensor,)
 
 
 def pass_on(own: torch.Tensor, tensor: torch.Tensor) -> None:
@@ -151,7 +169,8 @@ def _real(value: Any) -> Any:
 def _decides(name: str, args: Any, kwargs: Any) -> bool:
     """Whether floating values become booleans or integers: a comparison, or a mask that came as numbers."""
     dtypes = [v for v in (*args[1:], *kwargs.values()) if isinstance(v, torch.dtype)]
-    return name in _COMPARISONS or (name == "to" and bool(dtypes) and not dtypes[0].is_floating_point)
+    integers = bool(dtypes) and not (dtypes[0].is_floating_point or dtypes[0].is_complex)
+    return name in _COMPARISONS or (integers and name not in _CONSTANTS)
 
 
 def hollows(tensor: torch.Tensor) -> bool:
