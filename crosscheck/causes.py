@@ -669,6 +669,17 @@ NO_NUMBER: dict[str, NoNumber] = {
             applies=lambda census: True,
         ),
         NoNumber(
+            name="fvcore-bool-number",
+            summary="fvcore counts in a trace by torch.jit, which knows no operator that takes a Python bool for a "
+            "number: masked_fill(mask, False) where 0 would do.",
+            source="torch/csrc/jit/ir/alias_analysis.cpp:623 (2.13.0)",
+            backends=_FVCORE,
+            outcome=Failed,
+            words=re.compile(r"We don't have an op for aten::\w+"),
+            only_in="",
+            applies=lambda census: bool(census.bool_numbers),
+        ),
+        NoNumber(
             name="fvcore-meta-assertion",
             summary="While torch traces, sizes are tensors; the meta kernel of a convolution in two dimensions or more "
             "asserts on them.",

@@ -121,7 +121,7 @@ def run(
 ) -> int:
     """Count models under every backend and explain each difference."""
     from crosscheck import backends, pipelines, report
-    from crosscheck.run import check_pipeline
+    from crosscheck.run import check_pipeline, check_pipelines
 
     chosen = models or ["sd21-base"]
     backends.choose(backend)
@@ -132,21 +132,22 @@ def run(
         raise UsageError(f"--json {json} is a folder; with one model it names a file")
     for folder in (output, json_folder, json.parent if json and not json_folder else None):
         _writable(folder)
+    options: dict[str, Any] = {
+        "height": height,
+        "width": width,
+        "num_frames": frames,
+        "batch_size": batch_size,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
+        "scheduler": scheduler,
+        "backends": backend,
+    }
+    counted = check_pipelines(chosen, **options)
     ledgers = []
     for model in chosen:
         with _progress(model) as progress:
-            ledger = check_pipeline(
-                model,
-                height=height,
-                width=width,
-                num_frames=frames,
-                batch_size=batch_size,
-                num_inference_steps=steps,
-                guidance_scale=guidance_scale,
-                scheduler=scheduler,
-                backends=backend,
-                progress=progress,
-            )
+            alone = len(chosen) == 1
+            ledger = check_pipeline(model, progress=progress, **options) if alone else next(counted)
         ledgers.append(ledger)
         _print(report.summary(ledger), sys.stdout)
         if output:

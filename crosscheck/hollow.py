@@ -29,8 +29,8 @@ from crosscheck.backends.entry import emptied, method, processors
 from crosscheck.backends.interface import Case, called
 from crosscheck.backends.meta import QuickMeta
 from crosscheck.backends.values import hollows, real_integers, standing_for
-from crosscheck.measure import CaseResult, case_of, measured
-from crosscheck.records import HEADLINE, Failed, Measured, UncountedError, one_line
+from crosscheck.measure import case_of, measured
+from crosscheck.records import HEADLINE, CaseResult, Failed, Measured, UncountedError, one_line
 from crosscheck.state import Snapshot, preserved
 from crosscheck.trees import map_tensors, specs, tensors
 

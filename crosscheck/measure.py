@@ -22,25 +22,27 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from crosscheck import backends as registry
 from crosscheck.backends.interface import Backend, Case, NotApplicable
 from crosscheck.records import (
+    CaseResult,
     Census,
     Component,
     Failed,
     Measured,
-    Record,
+    Raw,
     Skipped,
     UncountedError,
     UsageError,
     one_line,
 )
 
-Raw: TypeAlias = Measured | Skipped | Failed
+if TYPE_CHECKING:
+    from crosscheck.memory import Memory
 
 CLOSED_FORM = ("analytic",)
 
@@ -49,15 +51,6 @@ TIME_LIMIT = 600.0
 
 #: MACs of one forward that a process can hand back: 64 bits.
 _MOST = 2**63 - 1
-
-
-class CaseResult(Record, frozen=True, kw_only=True):
-    """What the backends said of one case, and what ran in it."""
-
-    outcomes: dict[str, Raw]
-    census: Census | None = None
-    changes: dict[str, tuple[str, ...]] = {}
-    """What each backend left changed on the module or on torch."""
 
 
 _NOTHING = CaseResult(outcomes={})
@@ -71,25 +64,34 @@ def measure(
     names: Sequence[str],
     *,
     known: Mapping[str, CaseResult] = MappingProxyType({}),
+    memory: Memory | None = None,
     time_limit: float = TIME_LIMIT,
     progress: Progress = lambda case, tool: None,
 ) -> list[CaseResult]:
     """Count every case with every backend of ``names``; one `CaseResult` for each case, in order.
 
-    ``known`` holds what was counted already, by the case's name: it is not counted again.
+    ``known`` holds what was counted already, by the case's name, and ``memory`` what equal modules were counted for:
+    it is not counted again.
     """
+    if memory:
+        recalled = {case.name: [memory.recall(case, group) for group in _tools(names)] for case in cases}
+        known = {
+            case.name: _merge([*filter(None, recalled[case.name]), known.get(case.name, _NOTHING)]) for case in cases
+        }
     jobs = [
         (i, tuple(name for name in group if name not in known.get(case.name, _NOTHING).outcomes))
         for i, case in sorted(enumerate(cases), key=lambda entry: -_size(entry[1]))  # the longest first
         for group in _tools(names)
     ]
     jobs = [(i, group) for i, group in jobs if group and group != CLOSED_FORM]
-    isolated = _can_fork() and all(case.device == "meta" for case in cases)
+    isolated = can_fork() and all(case.device == "meta" for case in cases)
     results = _in_children(cases, jobs, time_limit, progress) if isolated else _in_process(cases, jobs, progress)
     merged = [[known.get(case.name, _NOTHING), *_closed_form(case, names)] for case in cases]
-    for (i, _), result in zip(jobs, results, strict=True):
+    for (i, group), result in zip(jobs, results, strict=True):
         merged[i].append(result)
-    return [_judged(_merge(parts, names)) for parts in merged]
+        if memory:
+            memory.keep(cases[i], group, result)
+    return [_judged(_merge(parts), names) for parts in merged]
 
 
 def _tools(names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -105,7 +107,7 @@ def notes(case: Case) -> list[str]:
     said = []
     if case.reads_values:
         said.append("its forward reads floating values; on meta they were answered with zeros")
-    if case.device == "meta" and not _can_fork():
+    if case.device == "meta" and not can_fork():
         said.append("no process can be forked here: the backends ran in one, not isolated")
     return said
 
@@ -120,7 +122,7 @@ def _size(case: Case) -> int:
     return sum(1 for _ in case.module.modules()) if case.module is not None else 0
 
 
-def _can_fork() -> bool:
+def can_fork() -> bool:
     """A daemon, such as a cluster's worker, may have no children."""
     forks = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
     return forks and not multiprocessing.current_process().daemon
@@ -258,7 +260,7 @@ def _in_children(
     waiting, running = deque(enumerate(jobs)), list[_Child]()
     try:
         while waiting or running:
-            while waiting and len(running) < _processors():
+            while waiting and len(running) < processors():
                 index, (case, names) = waiting.popleft()
                 running.append(_start(index, cases[case], names, time_limit))
             wait([c.inbox for c in running], max(0.0, min(c.deadline for c in running) - time.monotonic()))
@@ -346,7 +348,8 @@ def _all_failed(names: Sequence[str], error: str) -> CaseResult:
     return CaseResult(outcomes={name: Failed(error=error) for name in names})
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -363,21 +366,20 @@ def _in_process(
 # -- one case's parts together -----------------------------------------------------------------------------------------
 
 
-def _merge(parts: Sequence[CaseResult], names: Sequence[str]) -> CaseResult:
-    outcomes = {name: outcome for part in parts for name, outcome in part.outcomes.items()}
+def _merge(parts: Sequence[CaseResult]) -> CaseResult:
     return CaseResult(
-        outcomes={name: outcomes[name] for name in names},
+        outcomes={name: outcome for part in parts for name, outcome in part.outcomes.items()},
         census=next((part.census for part in parts if part.census), None),
         changes={name: left for part in parts for name, left in part.changes.items()},
     )
 
 
-def _judged(result: CaseResult) -> CaseResult:
-    """Fail a backend that left something changed which the module's own forward, as traced, does not change."""
+def _judged(result: CaseResult, names: Sequence[str]) -> CaseResult:
+    """Of ``names``, in order; failed where something is left changed that the forward, as traced, does not change."""
     own = set(result.changes.get("aten", ()))
-    outcomes = dict(result.outcomes)
-    for name, left in result.changes.items():
-        outcome = outcomes[name]
+    outcomes = {name: result.outcomes[name] for name in names}
+    for name in outcomes.keys() & result.changes.keys():
+        outcome, left = outcomes[name], result.changes[name]
         foreign = [change for change in left if change not in own]
         if foreign and isinstance(outcome, Measured):
             outcomes[name] = Failed(error=f"changed what it was given: {'; '.join(foreign)}", version=outcome.version)

@@ -29,7 +29,7 @@ from crosscheck.records import (
 
 if TYPE_CHECKING:
     from crosscheck.backends.interface import Case
-    from crosscheck.measure import CaseResult
+    from crosscheck.records import CaseResult
 
 
 def component(

@@ -145,6 +145,8 @@ class Census(Record, frozen=True, kw_only=True):
     ops: tuple[OpRow, ...]
     attention: tuple[AttentionRow, ...] = ()
     einsums: tuple[EinsumRow, ...] = ()
+    bool_numbers: tuple[str, ...] = ()
+    """Operators that were given a Python bool where they take a number."""
     device: str = "meta"
 
 
@@ -195,6 +197,18 @@ class Failed(Record, frozen=True, kw_only=True, tag_field="status", tag="failed"
     version: str = ""
     known: str = ""
     """The sourced cause that predicts this failure, if one does."""
+
+
+Raw: TypeAlias = Measured | Skipped | Failed
+
+
+class CaseResult(Record, frozen=True, kw_only=True):
+    """What the backends said of one case, and what ran in it."""
+
+    outcomes: dict[str, Raw]
+    census: Census | None = None
+    changes: dict[str, tuple[str, ...]] = {}
+    """What each backend left changed on the module or on torch."""
 
 
 Outcome: TypeAlias = Counted | Skipped | Failed

@@ -5,16 +5,24 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import multiprocessing
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
+
+import msgspec
 
 from crosscheck import backends as registry
 from crosscheck import configs, pipelines, reconcile
 from crosscheck.ledger import environment
-from crosscheck.measure import TIME_LIMIT, Progress, measure, notes, params
+from crosscheck.measure import TIME_LIMIT, Progress, can_fork, measure, notes, params, processors
 from crosscheck.pipelines import first_line
 from crosscheck.records import (
     HEADLINE,
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from crosscheck.hollow import Calls, Hollow
+    from crosscheck.memory import Memory
 
 PROMPT = "a photograph of an astronaut riding a horse"
 #: Any of ImageNet's classes does.
@@ -113,6 +122,47 @@ def check_pipeline(
         components=components,
         generation=_generation(hollow, components),
     )
+
+
+def check_pipelines(models: Sequence[str], **options: Any) -> Iterator[Ledger]:
+    """`check_pipeline` of each, in order, what they have in common once.
+
+    Two at a time: running a pipeline hollow takes one processor, the tools take all.
+    """
+    if not can_fork() or processors() == 1:
+        yield from (check_pipeline(model, **options) for model in models)
+        return
+    import crosscheck.hollow  # noqa: F401  torch is imported once, here
+
+    folder = tempfile.TemporaryDirectory()
+    fork = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(2, fork, initializer=_remember_in, initargs=(Path(folder.name),))
+    try:
+        for encoded in pool.map(partial(_encoded, **options), models):
+            yield msgspec.msgpack.decode(encoded, type=Ledger)
+    except BrokenProcessPool as error:
+        raise CrosscheckError(
+            "a process that counted a model died (out of memory?); run fewer models at once"
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        folder.cleanup()
+
+
+def _encoded(model: str, **options: Any) -> bytes:
+    """A ledger as bytes: a default that was pickled is no longer the default to msgspec, and would be written."""
+    return msgspec.msgpack.encode(check_pipeline(model, **options))
+
+
+_memory: Memory | None = None
+
+
+def _remember_in(folder: Path) -> None:
+    """In a process that counts several models."""
+    from crosscheck.memory import Memory
+
+    global _memory
+    _memory = Memory(folder)
 
 
 # -- what to ask of it -------------------------------------------------------------------------------------------------
@@ -298,7 +348,7 @@ def _components(
     cases = [running.single(calls) for calls in chosen.values()]
     known = {name: calls.trace for name, calls in chosen.items() if calls.batch_size == 1}
     with torch.no_grad():  # as pipelines run
-        results = measure(cases, names, known=known, time_limit=time_limit, progress=progress)
+        results = measure(cases, names, known=known, memory=_memory, time_limit=time_limit, progress=progress)
     return tuple(
         reconcile.component(case, result, params(case.module), recorded, notes(case))
         for case, result in zip(cases, results, strict=True)

@@ -1,4 +1,4 @@
-"""Speed and memory, as ratios measured side by side in one run: ``python tests/benchmark.py [--naive] [--rounds N]``.
+"""Speed and memory, as ratios measured side by side in one run: ``python tests/benchmark.py``, ``--help`` for more.
 
 Absolute times depend on the machine and its neighbours; ratios of processes run in turn do not, much. The limits are
 what the project promises; a broken one is said, and the exit status is 1.
@@ -62,6 +62,44 @@ started = time.perf_counter()
 crosscheck.check_pipeline("sd15")
 print("further", time.perf_counter() - started)
 """
+#: FLUX.1-dev: its classes imported, each component built on meta and counted once.
+FLUX_FLOOR = """
+import json, sys, torch
+from pathlib import Path
+from torch.utils.flop_counter import FlopCounterMode
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+read = lambda part: json.loads((Path(sys.argv[1]) / "flux1-dev" / part / "config.json").read_text())
+with torch.device("meta"), torch.no_grad():
+    transformer = FluxTransformer2DModel.from_config(read("transformer"))
+    vae = AutoencoderKL.from_config(read("vae"))
+    clip = CLIPTextModel(CLIPTextConfig(**read("text_encoder")))
+    t5 = T5EncoderModel(T5Config(**read("text_encoder_2")))
+    image, text = torch.zeros(1, 4096, 64), torch.zeros(1, 512, 4096)
+    positions = {"img_ids": torch.zeros(4096, 3), "txt_ids": torch.zeros(512, 3)}
+    pooled, one = torch.zeros(1, 768), torch.ones(1)
+    for run in (
+        lambda: transformer(image, text, pooled, one, guidance=one, **positions),
+        lambda: vae.decode(torch.zeros(1, 16, 128, 128)),
+        lambda: clip(torch.zeros(1, 77, dtype=torch.long)),
+        lambda: t5(torch.zeros(1, 512, dtype=torch.long)),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            run()
+        print(counter.get_total_flops() // 2)
+"""
+#: The same pipeline with 2,000 denoising calls more, in a process that has run it once.
+MORE_CALLS = """
+import time, crosscheck
+def seconds(steps):
+    started = time.perf_counter()
+    crosscheck.check_pipeline("flux1-dev", num_inference_steps=steps, backends=())
+    return time.perf_counter() - started
+seconds(2)
+print("further", (seconds(2028) - seconds(28)) / 2000)
+"""
 #: What the field does: thop with the attention patch on real float32 weights, computing everything.
 NAIVE = """
 import json, sys, thop, torch
@@ -119,12 +157,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts")
     parser.add_argument("--naive", action="store_true", help="also against real weights: a minute, 7 GB")
+    parser.add_argument("--catalogue", action="store_true", help="also every model of the catalogue: four minutes")
     options = parser.parse_args()
     scripts = {
         "floor": (FLOOR, str(CATALOGUE)),
         "run": (RUN, "run", "sd21-base", "--json", str(Path(tempfile.mkdtemp()) / "ledger.json")),
         "further, floor": (FURTHER, str(CATALOGUE)),
         "further, run": (RUN_FURTHER,),
+        "flux, floor": (FLUX_FLOOR, str(CATALOGUE)),
+        "flux, run": (
+            RUN,
+            "run",
+            "flux1-dev",
+            "--steps",
+            "28",
+            "--json",
+            str(Path(tempfile.mkdtemp()) / "ledger.json"),
+        ),
+        "flux, calls": (MORE_CALLS,),
         "empty": ("pass",),
         "import": ("import crosscheck",),
     }
@@ -133,6 +183,9 @@ def main() -> int:
         for name, script in scripts.items():
             taken[name].append(cost(*script))
     costs = {name: median(of) for name, of in taken.items()}
+    if options.catalogue:
+        names = sorted(path.parent.name for path in CATALOGUE.glob("*/model_index.json"))
+        costs["catalogue"] = cost(RUN, "run", *names, "-o", tempfile.mkdtemp())
     if options.naive:
         costs["naive"] = cost(NAIVE, str(CATALOGUE))
     return report(costs)
@@ -145,6 +198,9 @@ def report(costs: dict[str, Cost]) -> int:
         ("run sd21-base, eight backends / floor", run.seconds / floor.seconds, 1.5, "x"),
         ("run sd21-base, peak of any one process", run.gigabytes, 0.6, "GB"),
         ("a further model / counting it once", costs["further, run"].further / costs["further, floor"].further, 7, "x"),
+        ("run flux1-dev, eight backends / floor", costs["flux, run"].seconds / costs["flux, floor"].seconds, 3, "x"),
+        ("run flux1-dev, peak of any one process", costs["flux, run"].gigabytes, 0.8, "GB"),
+        ("flux1-dev, a further denoising call", 1000 * costs["flux, calls"].further, 5, "ms"),
         ("import crosscheck - empty", 1000 * (costs["import"].seconds - costs["empty"].seconds), 50, "ms"),
     ]
     if "naive" in costs:
@@ -153,6 +209,8 @@ def report(costs: dict[str, Cost]) -> int:
             ("run sd21-base / naive thop, seconds", run.seconds / naive.seconds, 1 / 5, "x"),
             ("run sd21-base / naive thop, memory", run.gigabytes / naive.gigabytes, 1 / 10, "x"),
         ]
+    if "catalogue" in costs:
+        promises.append(("run the whole catalogue", costs["catalogue"].seconds / 60, 4, "minutes"))
     for name, of in costs.items():
         print(
             f"{name:16} {of.seconds:7.2f} s {of.gigabytes:6.2f} GB"

@@ -225,6 +225,7 @@ CONV = (nn.Conv2d(6, 4, 3), X)
 #: name -> backend and what it is run on
 WITHOUT_NUMBER = {
     "flop_counter-absent": ("flop_counter", *CONV),
+    "fvcore-bool-number": ("fvcore", Function(lambda self, x: x @ (x > 0).masked_fill(x > 1, False).float()), [(3, 3)]),
     "fvcore-meta-assertion": ("fvcore-meta", *CONV),
     "fvcore-meta-tensor-condition": ("fvcore-meta", nn.Conv1d(6, 4, 3), [(2, 6, 8)]),
 }
@@ -246,6 +247,28 @@ def test_a_lack_of_a_number_is_as_predicted(name):
         assert (type(outcome), outcome.known) == (known.outcome, name)
     else:
         assert getattr(outcome, "known", "") != name
+
+
+@pytest.mark.parametrize(
+    ("made", "fails"),
+    [
+        (lambda x: torch.where(x > 0, True, False), True),
+        (lambda x: torch.full_like(x > 0, True), True),
+        (lambda x: (x > 0) == True, True),  # noqa: E712
+        (lambda x: (x > 0).index_fill(0, torch.zeros(1, dtype=torch.long, device=x.device), True), True),
+        (lambda x: (x > 0).masked_fill(x > 1, 0), False),
+        (lambda x: torch.ones_like(x, dtype=torch.bool).triu(1), False),
+        (lambda x: (x > 0).add(True), False),
+        (lambda x: torch.nn.functional.pad(x > 0, (1, 0), value=True)[:, 1:], False),
+    ],
+)
+def test_a_bool_for_a_number_is_more_than_fvcore_s_trace_can_take(made, fails):
+    module = Function(lambda self, x: x @ made(x).to(x.dtype))
+    outcome = crosscheck.check(module, torch.empty(3, 3, device="meta"), backends=("fvcore",))["fvcore"]
+    if fails:
+        assert (type(outcome), outcome.known) == (Failed, "fvcore-bool-number")
+    else:
+        assert outcome.macs == 27  # 3 x 3 x 3
 
 
 def test_another_failure_than_the_predicted_one_is_not_excused():

@@ -99,7 +99,7 @@ def test_on_meta_each_backend_runs_isolated_and_on_real_tensors_not():
 
 
 def test_where_there_is_no_fork_the_backends_run_here_and_it_is_said(monkeypatch):
-    monkeypatch.setattr("crosscheck.measure._can_fork", lambda: False)
+    monkeypatch.setattr("crosscheck.measure.can_fork", lambda: False)
     module, x = block()
 
     check = crosscheck.check(module, x, backends=COUNTING)

@@ -151,7 +151,6 @@ def stand_ins() -> list[Any]:
             known = made.backend_tokenizer.get_vocab() | QWEN_TOKENS
             made.backend_tokenizer.model = models.WordLevel(known, unk_token=made.unk_token)
             made.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")  # templates are cut off
-            made.chat_template = TEMPLATE
             made.add_special_tokens({"additional_special_tokens": list(QWEN_TOKENS)})
         if cls is ChatGLMTokenizer:
             return WithPositions(made)
@@ -310,7 +309,7 @@ def page(results: list[dict[str, Any]]) -> str:
         if said.get(name := result.get("pipeline", "")) == "equal":
             continue
         if "error" in result:
-            place = "hollow: " if result.get("stage") == "hollow" else "its test case does not run: "
+            place = "hollow: " if result.get("stage") == "hollow" else "its test case ends in "
             said[name] = place + " ".join(result["error"].split()).partition(" ['")[0]
         else:
             said[name] = "equal" if result["equal"] else "; ".join(result["differences"])

@@ -6,6 +6,7 @@ the SDPA observer says which of them are inside one attention call. Nothing is c
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -115,6 +116,7 @@ class Tracer(TorchDispatchMode):
         self._direct: Counter[int] = Counter()
         self.ops: Counter[_OpKey] = Counter()
         self.attention: Counter[tuple[attention.AttentionCall, int]] = Counter()
+        self.bool_numbers: set[str] = set()
         self.unplaced: dict[str, str] = {}
 
     # -- what torch calls ------------------------------------------------------------------------------------------
@@ -138,6 +140,8 @@ class Tracer(TorchDispatchMode):
                 if result is not NotImplemented:
                     return result
         result = func(*args, **kwargs)
+        if bool in map(type, args) and any(type(args[i]) is bool for i in _numbers(func) if i < len(args)):
+            self.bool_numbers.add(name)
         if kind is not None or func.namespace not in rules.KNOWN_NAMESPACES:
             self._record(func, name, kind, args, result)
         elif rules.may_hold_macs(name):
@@ -305,6 +309,7 @@ class Tracer(TorchDispatchMode):
             modules=tuple(_module_row(alike, paths) for alike, paths in rows.items()),
             ops=self._op_rows(index, place),
             attention=self._attention_rows(index, place),
+            bool_numbers=tuple(sorted(self.bool_numbers)),
             einsums=tuple(
                 EinsumRow(equation=equation, shapes=shapes, count=count)
                 for (equation, shapes), count in self._functions.einsums.items()
@@ -369,6 +374,12 @@ def _restore(cls: type, forward: Any) -> None:
         del cls.forward  # type: ignore[attr-defined]  # it was inherited before
     else:
         cls.forward = forward  # type: ignore[attr-defined]  # every module class has one
+
+
+@functools.cache
+def _numbers(func: Any) -> tuple[int, ...]:
+    """Where its arguments are numbers of any type."""
+    return tuple(i for i, argument in enumerate(func._schema.arguments) if "number" in str(argument.type))
 
 
 def _is_composite(func: Any) -> bool:

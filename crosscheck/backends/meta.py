@@ -26,7 +26,7 @@ class QuickMeta(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         rule = _RULES.get(func)
-        if rule is not None and not kwargs:
+        if rule is not None and (not kwargs or kwargs.keys() == {"approximate"}):  # of gelu: no matter of shapes
             answer = rule(*args)
             if answer is not None:
                 return answer
@@ -63,6 +63,39 @@ def _binary(x: Any, y: Any) -> Tensor | None:
     if isinstance(y, Tensor):
         return x.new_empty(torch.broadcast_shapes(x.shape, y.shape)) if _plain(x, y) else None
     return x.new_empty(x.shape) if isinstance(y, int | float) and _plain(x) else None
+
+
+def _with_number(x: Any, number: Any) -> Tensor | None:
+    return x.new_empty(x.shape) if isinstance(number, int | float) and _plain(x) else None
+
+
+def _mean(x: Any, dims: Any, keepdim: bool = False) -> Tensor | None:
+    if not _plain(x) or not dims:
+        return None
+    reduced = {dim % x.dim() for dim in dims if -x.dim() <= dim < x.dim()}
+    if len(reduced) != len(dims):
+        return None
+    return x.new_empty([1 if i in reduced else n for i, n in enumerate(x.shape) if keepdim or i not in reduced])
+
+
+def _vector_norm(x: Any, order: Any = 2, dims: Any = None, keepdim: bool = False) -> Tensor | None:
+    return _mean(x, dims, keepdim)
+
+
+def _cat(parts: Any, dim: int = 0) -> Tensor | None:
+    shape = list(parts[0].shape) if parts else []
+    if not shape or not _plain(*parts) or not -len(shape) <= dim < len(shape):
+        return None
+    shape[dim] = 0
+    for part in parts:
+        other = list(part.shape)
+        if len(other) != len(shape) or 0 in other:
+            return None
+        shape[dim] += other[dim]
+        other[dim] = shape[dim]
+        if other != shape:
+            return None
+    return parts[0].new_empty(shape)
 
 
 def _addmm(bias: Any, x: Any, weight: Any) -> Tensor | None:
@@ -114,6 +147,9 @@ _RULES: dict[Any, Callable[..., Any]] = {
             torch.ops.aten.silu.default,
             torch.ops.aten.gelu.default,
             torch.ops.aten.sigmoid.default,
+            torch.ops.aten.tanh.default,
+            torch.ops.aten.neg.default,
+            torch.ops.aten.rsqrt.default,
             torch.ops.aten._softmax.default,
             *versions.safe_softmax(),
         ),
@@ -129,6 +165,10 @@ _RULES: dict[Any, Callable[..., Any]] = {
         ),
         _binary,
     ),
+    **dict.fromkeys((torch.ops.aten.pow.Tensor_Scalar, torch.ops.aten.clamp_min.default), _with_number),
+    torch.ops.aten.mean.dim: _mean,
+    torch.ops.aten.linalg_vector_norm.default: _vector_norm,
+    torch.ops.aten.cat.default: _cat,
     torch.ops.aten.addmm.default: _addmm,
     torch.ops.aten.mm.default: _mm,
     torch.ops.aten.bmm.default: _bmm,
