@@ -57,8 +57,8 @@ class NoNumber(NamedTuple):
 
     @property
     def releases(self) -> tuple[str, ...]:
-        """The releases it applies to."""
-        return (self.only_in,)
+        """The releases it applies to; () where that does not depend on them."""
+        return (self.only_in,) if self.only_in else ()
 
 
 _CAUSES: dict[str, Cause] = {}

@@ -112,6 +112,16 @@ def parts(
     return found
 
 
+#: Where a pipeline takes less than every whole latent (their ``check_inputs``, diffusers 0.42.1).
+_MULTIPLES = {
+    "FluxPipeline": 16,
+    "StableDiffusion3Pipeline": 16,
+    "WanPipeline": 16,
+    "SanaPipeline": 32,
+    "LTXPipeline": 32,
+}
+
+
 def _pixels(
     config: configs.PipelineConfig,
     by_name: Mapping[str, configs.ComponentConfig],
@@ -121,6 +131,7 @@ def _pixels(
     """Latent height, width and frames of a workload in pixels."""
     vae = by_name["vae"].config if "vae" in by_name else {}
     scale = 1 if "Upscale" in config.class_name else latent_scale(vae) if vae else 8
+    multiple = max(scale, _MULTIPLES.get(config.class_name, 1))
     denoiser = by_name.get("unet") or by_name.get("transformer")
     own = denoiser.config if denoiser else {}
     sample = own.get("sample_size") or (own.get("sample_height"), own.get("sample_width"))
@@ -130,8 +141,8 @@ def _pixels(
         size = asked[key] or stated.get(key) or (side and side * scale)
         if not isinstance(size, int):
             raise UsageError(f"{config.name} has no default {key}; give --{key}")
-        if size % scale:
-            raise UsageError(f"{key}: got {size}; allowed: a multiple of {scale}, the pixels of one latent")
+        if size % multiple:
+            raise UsageError(f"{key}: got {size}; allowed: a multiple of {multiple} ({config.class_name})")
         latent.append(size // scale)
     frames = asked["num_frames"] or stated.get("num_frames") or own.get("sample_frames")
     return (*latent, latent_frames(vae, frames) if frames else 1)  # type: ignore[return-value]

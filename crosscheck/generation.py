@@ -97,6 +97,10 @@ GUIDANCE: Mapping[str, float] = {
 }
 
 
+#: They make the nearest of a list of sizes, and resize the image to what was asked (``use_resolution_binning``).
+_BINNED = frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"})
+
+
 class Generation:
     """A model folder's closed form of a whole generation. Raises NoClosedForm where one of its parts has none."""
 
@@ -121,6 +125,8 @@ class Generation:
 
     def work(self, asked: Asked, *, height: int | None, width: int | None) -> dict[str, Work]:
         """MACs by component of all its calls together, by op; sizes in pixels."""
+        if self._config.class_name in _BINNED and {height, width} - {None}:
+            raise NoClosedForm(f"which size {self._config.class_name} takes for {height} x {width} has no closed form")
         parts = formula.parts(self._config, self._stated, height=height, width=width, batch_size=asked.batch_size)
         by_name = {part.name: part for part in parts}
         result: dict[str, Work] = {}

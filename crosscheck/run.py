@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 import math
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -319,7 +320,7 @@ def _run(pipe: Any, call: Mapping[str, Any]) -> Hollow:
     hollow = Hollow(modules(pipe))
     pipe.set_progress_bar_config(disable=True)
     try:
-        with hollow.answering():
+        with _no_other_size(pipe), hollow.answering():
             pipe(**call)
     except CrosscheckError:
         raise
@@ -328,6 +329,26 @@ def _run(pipe: Any, call: Mapping[str, Any]) -> Hollow:
     except Exception as error:
         raise UncountedError(f"{type(pipe).__name__} can't be run hollow: {first_line(error)}") from error
     return hollow
+
+
+@contextmanager
+def _no_other_size(pipe: Any) -> Iterator[None]:
+    """Refuse a size that the pipeline warns of and rounds: the totals would be those of another."""
+
+    def refuse(record: logging.LogRecord) -> bool:
+        if "divisible" in record.getMessage():
+            raise UsageError(f"{type(pipe).__name__} would take another size: {record.getMessage()}")
+        return record.levelno >= level
+
+    loggers = [logging.getLogger(cls.__module__) for cls in type(pipe).__mro__ if "Pipeline" in cls.__name__]
+    level = loggers[0].getEffectiveLevel()
+    with ExitStack() as stack:
+        for logger in loggers:
+            stack.callback(logger.setLevel, logger.level)
+            stack.callback(logger.removeFilter, refuse)
+            logger.addFilter(refuse)
+            logger.setLevel(logging.WARNING)
+        yield
 
 
 def modules(pipe: Any) -> dict[str, Any]:

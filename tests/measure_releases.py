@@ -17,6 +17,7 @@ import tiny
 import torch
 from modules import block
 from msgspec.structs import replace
+from packaging.version import Version
 
 import crosscheck
 from crosscheck import backends, configs, ledger, report
@@ -27,11 +28,16 @@ MEASURED = (*backends.CORE, *backends.PROBES)
 MODELS = ("sd15", "sd21-base", "sd21", "sdxl-base")
 
 
+def releases(environment: dict[str, str]) -> dict[str, str]:
+    """The environment without peft, and accelerate which it brings, where they don't change what diffusers builds."""
+    needless = {"peft", "accelerate"} if Version(environment["diffusers"]) >= Version("0.27") else set()
+    return {name: release for name, release in environment.items() if name not in needless}
+
+
 def folder_name(environment: dict[str, str]) -> str:
-    """``torch-2.13.0_diffusers-0.42.1``, and peft, which changes what diffusers builds, where it is installed."""
-    public = {
-        name: environment[name].partition("+")[0] for name in ("torch", "diffusers", "peft") if name in environment
-    }
+    """``torch-2.13.0_diffusers-0.42.1``, and peft where it changes what diffusers builds."""
+    named = releases(environment)
+    public = {name: named[name].partition("+")[0] for name in ("torch", "diffusers", "peft") if name in named}
     return "_".join(f"{name}-{release}" for name, release in public.items())
 
 

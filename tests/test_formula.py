@@ -8,11 +8,14 @@ from math import ceil, floor
 import pytest
 import sympy
 from command import TORCH_AND_TOOLS, cli, refused
+from installed import needs
 
+import crosscheck
 from crosscheck import configs, formula
 from crosscheck.backends.analytic import count
 from crosscheck.backends.analytic.sizes import Sizes, inputs
 from crosscheck.polynomial import Abs, Floor, Least, Polynomial
+from crosscheck.records import UsageError
 
 
 def part(model, name, **asked):
@@ -146,3 +149,17 @@ def test_no_library_is_imported():
     code = "import sys; import crosscheck.formula; print({'torch', 'sympy', 'numpy', 'diffusers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@needs("diffusers>=0.42", "the classes that the newest release has")
+@pytest.mark.parametrize("model", ["flux1-schnell", "sd3-medium", "wan21-1.3b", "ltx-video"])
+def test_a_size_that_the_pipeline_refuses_has_no_formula(model):
+    """Half of what the pipeline allows: whole latents, but not whole patches of them."""
+    folder = configs.CATALOGUE / model
+    config = configs.read(folder, model)
+    multiple = formula._MULTIPLES[config.class_name]
+    height = 512 + multiple // 2
+    with pytest.raises(UsageError, match="divisible"):
+        crosscheck.check_pipeline(model, backends=(), height=height)
+    with pytest.raises(UsageError, match=f"got {height}; allowed: a multiple of {multiple} "):
+        formula.parts(config, configs.stated(folder), height=height)

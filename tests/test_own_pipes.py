@@ -1,12 +1,14 @@
 """A pipe of the caller's, with what callers change about pipes: counted as it would run, and left as it was."""
 
+import logging
+
 import families
 import pytest
 from installed import needs
 from real_runs import compare
 
 import crosscheck
-from crosscheck.records import UncountedError
+from crosscheck.records import UncountedError, UsageError
 
 pytestmark = needs("diffusers>=0.42", "the classes that the newest release has")
 
@@ -145,6 +147,15 @@ def test_a_cache_is_not_what_a_config_says():
 
     assert cached.component("transformer").recommended.status == "unconfirmed"
     assert cached.generation.recommended.macs
+
+
+def test_a_size_that_would_be_rounded_is_refused():
+    pipe = families.build("FluxPipeline")
+    logger = logging.getLogger("diffusers.pipelines.flux.pipeline_flux")
+    before = (logger.level, list(logger.filters))
+    with pytest.raises(UsageError, match=r"FluxPipeline would take another size: .*divisible by 4 but are 66 and 64"):
+        crosscheck.check_pipeline(pipe, backends=(), height=66, width=64)
+    assert (logger.level, logger.filters) == before
 
 
 def test_a_cache_that_decides_on_values_is_named():

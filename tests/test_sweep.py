@@ -11,7 +11,7 @@ from command import TORCH_AND_TOOLS, cli, refused
 import crosscheck
 from crosscheck import configs, sweep
 from crosscheck.backends.analytic.options import NoClosedForm
-from crosscheck.generation import GUIDANCE, Generation, evaluations
+from crosscheck.generation import GUIDANCE, Asked, Generation, evaluations
 from crosscheck.records import UsageError
 from crosscheck.report import sweep as pages
 
@@ -73,6 +73,16 @@ def test_a_pipeline_without_one_is_named():
         Generation(configs.CATALOGUE / "wan21-1.3b", "wan21-1.3b")
 
 
+def test_a_size_that_a_pipeline_chooses_itself_is_run():
+    """PixArt makes 1024 x 1024 for 512 x 512, and resizes the image."""
+    small, own = points("pixart-alpha", height=[512, 1024], num_inference_steps=[1])
+    assert small.macs == own.macs
+    with pytest.raises(NoClosedForm, match="which size PixArtAlphaPipeline takes"):
+        Generation(configs.CATALOGUE / "pixart-alpha", "pixart-alpha").work(
+            Asked(1, 1, 1.0, "DPMSolverMultistepScheduler"), height=512, width=512
+        )
+
+
 def test_defaults_are_the_pipeline_s():
     import inspect
 
@@ -98,7 +108,7 @@ def test_a_failed_point_costs_that_point_only():
     good, bad, last = points("sd21-base", height=[512, 515, 768])
     assert good.macs
     assert last.macs
-    assert (bad.macs, bad.error) == (None, "height: got 515; allowed: a multiple of 8, the pixels of one latent")
+    assert (bad.macs, bad.error) == (None, "height: got 515; allowed: a multiple of 8 (StableDiffusionPipeline)")
 
 
 def test_what_has_no_closed_form_is_traced(tmp_path):
