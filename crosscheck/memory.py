@@ -55,13 +55,12 @@ class Memory:
 
 
 def _modules(case: Case) -> list[Any]:
+    """Of each module its class, what its attributes, parameters and buffers are like, and its attention processor."""
     return [
         (
             path,
             _class(module),
-            module.training,
-            sorted((name, repr(value)) for name, value in vars(module).items() if isinstance(value, _PLAIN)),
-            [(name, tuple(p.shape), p.dtype) for name, p in module.named_parameters(recurse=False)],
+            sorted((name, repr(said)) for name, value in vars(module).items() if (said := _described(value))),
             _class(case.processors.get(module)),
         )
         for path, module in case.module.named_modules()
@@ -73,7 +72,7 @@ def _class(value: Any) -> str:
 
 
 def _described(value: Any) -> Any:
-    """Shapes and plain values; None where something else is among them, which no text describes."""
+    """Shapes and plain values; None where something else is among them, which no text describes for certain."""
     if isinstance(value, torch.Tensor):
         return tuple(value.shape), value.dtype
     if isinstance(value, Mapping):

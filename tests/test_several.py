@@ -56,6 +56,14 @@ def upcast(vae):
     vae.half()
 
 
+def wrapped_around(vae):
+    vae.decoder.conv_in.padding_mode = "circular"
+
+
+def strided(vae):
+    vae.decoder.conv_out.stride = (2, 2)
+
+
 def other_processors(vae):
     from diffusers.models.attention_processor import AttnProcessor
 
@@ -71,7 +79,7 @@ def test_an_equal_module_is_recalled_and_another_is_not(folders, tmp_path):
     with torch.no_grad():  # whether gradients are recorded is part of it
         assert memory.recall(case, names) is None
     assert memory.recall(decoder(folders[1]), names).outcomes["thop"] == result.outcomes["thop"]
-    for change in (tiled, upcast, other_processors):
+    for change in (tiled, upcast, wrapped_around, strided, other_processors):
         assert memory.recall(decoder(folders[0], change), names) is None, change
     larger = dataclasses.replace(case, args=(torch.empty(1, 4, 24, 16, device="meta"),))
     for other in (larger, dataclasses.replace(case, config=None), dataclasses.replace(case, args=(object(),))):
