@@ -135,9 +135,8 @@ class Hollow:
                 self._by_value[shapes] = self._by_value.get(shapes, frozenset()) | calls.compared
             values = self._values(shapes, args, kwargs)
             distinct = (shapes, values, None if calls.by_op is None else tuple(calls.by_op.items()))
-            self._states[component] += any(
-                calls.trace.changes.values()
-            )  # a table kept: the next call may run otherwise
+            # Something it keeps, such as a table: the next call may run otherwise.
+            self._states[component] += any(calls.trace.changes.values())
             calls = self._calls.setdefault(distinct, calls)
             self._answers[shapes, values, state] = (calls, result)
         else:
