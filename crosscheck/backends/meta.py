@@ -59,14 +59,14 @@ def _same(x: Any, *_: Any) -> Tensor | None:
     return x.new_empty(x.shape) if _plain(x) else None
 
 
+def _with_number(x: Any, number: Any) -> Tensor | None:
+    return x.new_empty(x.shape) if isinstance(number, int | float) and _plain(x) else None
+
+
 def _binary(x: Any, y: Any) -> Tensor | None:
     if isinstance(y, Tensor):
         return x.new_empty(torch.broadcast_shapes(x.shape, y.shape)) if _plain(x, y) else None
-    return x.new_empty(x.shape) if isinstance(y, int | float) and _plain(x) else None
-
-
-def _with_number(x: Any, number: Any) -> Tensor | None:
-    return x.new_empty(x.shape) if isinstance(number, int | float) and _plain(x) else None
+    return _with_number(x, y)
 
 
 def _mean(x: Any, dims: Any, keepdim: bool = False) -> Tensor | None:
