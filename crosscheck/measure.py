@@ -20,9 +20,10 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -41,9 +42,6 @@ from crosscheck.records import (
     one_line,
 )
 
-if TYPE_CHECKING:
-    from crosscheck.memory import Memory
-
 CLOSED_FORM = ("analytic",)
 
 #: Seconds one tool may take on one case. The slowest core backend takes two on SDXL's UNet.
@@ -52,8 +50,7 @@ TIME_LIMIT = 600.0
 #: MACs of one forward that a process can hand back: 64 bits.
 _MOST = 2**63 - 1
 
-
-_NOTHING = CaseResult(outcomes={})
+NOTHING = CaseResult(outcomes={})
 
 Progress: TypeAlias = Callable[[str, str], None]
 """Called with a case's name and a tool's as each job ends."""
@@ -64,34 +61,25 @@ def measure(
     names: Sequence[str],
     *,
     known: Mapping[str, CaseResult] = MappingProxyType({}),
-    memory: Memory | None = None,
     time_limit: float = TIME_LIMIT,
     progress: Progress = lambda case, tool: None,
 ) -> list[CaseResult]:
     """Count every case with every backend of ``names``; one `CaseResult` for each case, in order.
 
-    ``known`` holds what was counted already, by the case's name, and ``memory`` what equal modules were counted for:
-    it is not counted again.
+    ``known`` holds what was counted already, by the case's name: it is not counted again.
     """
-    if memory:
-        recalled = {case.name: [memory.recall(case, group) for group in _tools(names)] for case in cases}
-        known = {
-            case.name: _merge([*filter(None, recalled[case.name]), known.get(case.name, _NOTHING)]) for case in cases
-        }
     jobs = [
-        (i, tuple(name for name in group if name not in known.get(case.name, _NOTHING).outcomes))
+        (i, tuple(name for name in group if name not in known.get(case.name, NOTHING).outcomes))
         for i, case in sorted(enumerate(cases), key=lambda entry: -_size(entry[1]))  # the longest first
         for group in _tools(names)
     ]
     jobs = [(i, group) for i, group in jobs if group and group != CLOSED_FORM]
     isolated = can_fork() and all(case.device == "meta" for case in cases)
     results = _in_children(cases, jobs, time_limit, progress) if isolated else _in_process(cases, jobs, progress)
-    merged = [[known.get(case.name, _NOTHING), *_closed_form(case, names)] for case in cases]
-    for (i, group), result in zip(jobs, results, strict=True):
-        merged[i].append(result)
-        if memory:
-            memory.keep(cases[i], group, result)
-    return [_judged(_merge(parts), names) for parts in merged]
+    parts = [[known.get(case.name, NOTHING), *_closed_form(case, names)] for case in cases]
+    for (i, _), result in zip(jobs, results, strict=True):
+        parts[i].append(result)
+    return [_judged(merged(found), names) for found in parts]
 
 
 def _tools(names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -312,7 +300,22 @@ def _child_main(outbox: Connection, case: Case, names: tuple[str, ...]) -> None:
     os.dup2(null, 1)
     os.dup2(null, 2)
     outbox.send_bytes(b"")  # alive: from here on a hang is the tool's own
-    outbox.send_bytes(msgspec.msgpack.encode(count(case, names, isolated=True)))
+    run = functools.partial(count, case, names, isolated=True)
+    result = _with_a_short_stack(run) if case.hollow else run()
+    outbox.send_bytes(msgspec.msgpack.encode(result))
+
+
+def _with_a_short_stack(run: Callable[[], CaseResult]) -> CaseResult:
+    """In a thread of its own: beside each operation ``torch.jit`` notes the whole stack of calls, and the caller's here
+    is as deep as the model's.
+
+    Torch's modes are a thread's own: what runs here may need gradients on or off, and no other.
+    """
+    import torch
+
+    grad = torch.is_grad_enabled()
+    with ThreadPoolExecutor(1, initializer=torch.set_grad_enabled, initargs=(grad,)) as thread:
+        return thread.submit(run).result()
 
 
 def _heard(child: _Child, names: tuple[str, ...], time_limit: float) -> CaseResult | None:
@@ -366,7 +369,8 @@ def _in_process(
 # -- one case's parts together -----------------------------------------------------------------------------------------
 
 
-def _merge(parts: Sequence[CaseResult]) -> CaseResult:
+def merged(parts: Sequence[CaseResult]) -> CaseResult:
+    """The outcomes of all, of two of one tool the later; the census of the first that has one."""
     return CaseResult(
         outcomes={name: outcome for part in parts for name, outcome in part.outcomes.items()},
         census=next((part.census for part in parts if part.census), None),

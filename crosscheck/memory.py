@@ -7,9 +7,8 @@ same shapes, and inputs that a forward on meta can't tell apart.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +16,58 @@ import msgspec
 import torch
 
 from crosscheck.backends.interface import Case
+from crosscheck.measure import NOTHING, measure, merged
 from crosscheck.records import CaseResult, Measured
 
 _PLAIN = (str, int, float, bool, type(None), torch.dtype, torch.device, torch.Size)
 
 
 class Memory:
-    """Results by what was counted; several processes may use one folder."""
+    """Results by what was counted, and the turn to count: one process at a time has it, and what it finds is there for
+    the next.
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, turn: AbstractContextManager[Any]) -> None:
         self._folder = folder
+        self._turn = turn
 
-    def recall(self, case: Case, names: Sequence[str]) -> CaseResult | None:
-        """What ``names`` said of an equal case, if they were asked."""
-        place = self._place(case, names)
-        if place is None or not place.exists():
-            return None
-        return msgspec.msgpack.decode(place.read_bytes(), type=CaseResult)
+    def measure(
+        self, cases: Sequence[Case], names: Sequence[str], known: Mapping[str, CaseResult], **options: Any
+    ) -> list[CaseResult]:
+        """As `crosscheck.measure.measure`, and what is remembered is not counted again."""
+        places = [self._place(case) for case in cases]
+        with self._turn:
+            remembered = {
+                case.name: merged([_recalled(place), known.get(case.name, NOTHING)])
+                for case, place in zip(cases, places, strict=True)
+            }
+            results = measure(cases, names, known=remembered, **options)
+            for place, result in zip(places, results, strict=True):
+                _keep(place, result)
+        return results
 
-    def keep(self, case: Case, names: Sequence[str], result: CaseResult) -> None:
-        """Remember a result in which every tool gave a number; another may do better next time."""
-        place = self._place(case, names)
-        if place is None or not all(isinstance(outcome, Measured) for outcome in result.outcomes.values()):
-            return
-        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-            file.write(msgspec.msgpack.encode(result))
-        os.replace(file.name, place)
-
-    def _place(self, case: Case, names: Sequence[str]) -> Path | None:
+    def _place(self, case: Case) -> Path | None:
+        """The file of all that equals ``case``; None where no text describes it for certain."""
         if not case.hollow or case.config is None or case.real_integers:
             return None
         given = _described((case.args, dict(case.kwargs)))
         if given is None:
             return None
-        described = (names, case.entry, case.device, torch.is_grad_enabled(), given, _modules(case), dict(case.config))
+        described = (case.entry, case.device, torch.is_grad_enabled(), given, _modules(case), dict(case.config))
         return self._folder / hashlib.sha256(repr(described).encode()).hexdigest()
+
+
+def _recalled(place: Path | None) -> CaseResult:
+    if place is None or not place.exists():
+        return NOTHING
+    return msgspec.msgpack.decode(place.read_bytes(), type=CaseResult)
+
+
+def _keep(place: Path | None, result: CaseResult) -> None:
+    """Only numbers: a tool that gave none may do better next time."""
+    if place is not None:
+        numbers = {name: outcome for name, outcome in result.outcomes.items() if isinstance(outcome, Measured)}
+        place.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(result, outcomes=numbers)))
 
 
 def _modules(case: Case) -> list[Any]:

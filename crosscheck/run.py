@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import inspect
 import logging
 import math
@@ -54,6 +55,19 @@ MAX_SIDE, MAX_BATCH, MAX_FRAMES, MAX_STEPS = 8_192, 1_024, 10_000, 10_000
 MAX_PIXELS = MAX_SIDE * MAX_SIDE
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: it would walk through all that torch and transformers are, for a fifth of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@_uncollected()
 def check_pipeline(
     model: Any = "sd21-base",
     *,
@@ -128,16 +142,18 @@ def check_pipeline(
 def check_pipelines(models: Sequence[str], **options: Any) -> Iterator[Ledger]:
     """`check_pipeline` of each, in order, what they have in common once.
 
-    Two at a time: running a pipeline hollow takes one processor, the tools take all.
+    One is counted at a time, by as many tools as there are processors; running the next ones hollow takes one each.
     """
     if not can_fork() or processors() == 1:
         yield from (check_pipeline(model, **options) for model in models)
         return
-    import crosscheck.hollow  # noqa: F401  torch is imported once, here
+    from diffusers import DiffusionPipeline  # noqa: F401  once, here: it takes as long as a model
+
+    import crosscheck.hollow  # noqa: F401
 
     folder = tempfile.TemporaryDirectory()
     fork = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(2, fork, initializer=_remember_in, initargs=(Path(folder.name),))
+    pool = ProcessPoolExecutor(3, fork, initializer=_remember_in, initargs=(Path(folder.name), fork.Lock()))
     try:
         for encoded in pool.map(partial(_encoded, **options), models):
             yield msgspec.msgpack.decode(encoded, type=Ledger)
@@ -158,12 +174,15 @@ def _encoded(model: str, **options: Any) -> bytes:
 _memory: Memory | None = None
 
 
-def _remember_in(folder: Path) -> None:
-    """In a process that counts several models."""
+def _remember_in(folder: Path, turn: Any) -> None:
+    """In a process that counts several models, beside another."""
+    import torch
+
     from crosscheck.memory import Memory
 
+    torch.set_num_threads(1)
     global _memory
-    _memory = Memory(folder)
+    _memory = Memory(folder, turn)
 
 
 # -- what to ask of it -------------------------------------------------------------------------------------------------
@@ -369,7 +388,8 @@ def _components(
     cases = [running.single(calls) for calls in chosen.values()]
     known = {name: calls.trace for name, calls in chosen.items() if calls.batch_size == 1}
     with torch.no_grad():  # as pipelines run
-        results = measure(cases, names, known=known, memory=_memory, time_limit=time_limit, progress=progress)
+        count = _memory.measure if _memory else measure
+        results = count(cases, names, known=known, time_limit=time_limit, progress=progress)
     return tuple(
         reconcile.component(case, result, params(case.module), recorded, notes(case))
         for case, result in zip(cases, results, strict=True)

@@ -1,6 +1,7 @@
 """Several models in one run: side by side, in order, and what they have in common counted once."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import pytest
 import tiny
@@ -70,27 +71,46 @@ def other_processors(vae):
     vae.set_attn_processor(AttnProcessor())
 
 
-def test_an_equal_module_is_recalled_and_another_is_not(folders, tmp_path):
-    memory, names = Memory(tmp_path), ("thop",)
+@pytest.fixture
+def memory(tmp_path, monkeypatch):
+    """A memory, and the tools that it still knows of a case."""
+    known = []
+
+    def counted(cases, names, *, known_to, **options):
+        known.append({case.name: set(known_to[case.name].outcomes) for case in cases})
+        return measure.measure(cases, names, known=known_to, **options)
+
+    monkeypatch.setattr("crosscheck.memory.measure", lambda cases, names, known: counted(cases, names, known_to=known))
+    memory = Memory(tmp_path, nullcontext())
+
+    def remembered(case, names=("thop",)):
+        (result,) = memory.measure([case], names, {})
+        return known[-1][case.name], result
+
+    return remembered
+
+
+def test_an_equal_module_is_recalled_and_another_is_not(folders, memory):
     case = decoder(folders[0])
-    assert memory.recall(case, names) is None
-    (result,) = measure.measure([case], names, memory=memory)
+    known, result = memory(case)
+    assert known == set()
 
     with torch.no_grad():  # whether gradients are recorded is part of it
-        assert memory.recall(case, names) is None
-    assert memory.recall(decoder(folders[1]), names).outcomes["thop"] == result.outcomes["thop"]
+        assert memory(case)[0] == set()
+    known, recalled = memory(decoder(folders[1]))
+    assert known == {"thop"}
+    assert recalled.outcomes == result.outcomes
     for change in (tiled, upcast, wrapped_around, strided, other_processors):
-        assert memory.recall(decoder(folders[0], change), names) is None, change
+        assert memory(decoder(folders[0], change))[0] == set(), change
     larger = dataclasses.replace(case, args=(torch.empty(1, 4, 24, 16, device="meta"),))
     for other in (larger, dataclasses.replace(case, config=None), dataclasses.replace(case, args=(object(),))):
-        assert memory.recall(other, names) is None
-    assert memory.recall(case, ("fvcore",)) is None
+        assert memory(other)[0] == set()
 
 
-def test_what_failed_is_asked_again(folders, tmp_path):
-    memory, case = Memory(tmp_path), decoder(folders[0])
-    measure.measure([case], ("fvcore-meta",), memory=memory)
-    assert memory.recall(case, ("fvcore-meta",)) is None
+def test_what_failed_is_asked_again(folders, memory):
+    case, names = decoder(folders[0]), ("thop", "fvcore-meta")
+    memory(case, names)
+    assert memory(case, names)[0] == {"thop"}
 
 
 def test_the_catalogue_s_models_share_parts():

@@ -97,6 +97,24 @@ def test_fvcore_on_meta_equals_fvcore_on_real_tensors(module, shape, plain):
     assert expected > 0 or plain or isinstance(getattr(module, "padding", None), str)
 
 
+def twice_the_rows(module, args, *result):
+    """Of what goes in, as a hook before a forward does; only the linear layer has hooks."""
+    return (args[0].repeat(2, 1),) if isinstance(module, nn.Linear) else None
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_fvcore_runs_the_hooks_that_there_are(everywhere):
+    module, x = nn.Sequential(nn.Linear(8, 4), nn.ReLU()).to("meta"), zeros(3, 8)
+    register = nn.modules.module.register_module_forward_pre_hook if everywhere else module[0].register_forward_pre_hook
+    handle = register(twice_the_rows)
+    try:
+        outcome = measure.measure([case_of(module, (x,), {})], ("fvcore-plain",))[0].outcomes["fvcore-plain"]
+    finally:
+        handle.remove()
+    assert outcome.macs == 2 * 3 * 8 * 4
+    assert outcome.uncounted == {"aten::repeat": 1}
+
+
 def test_fvcore_without_help_fails_or_drops_convolutions_on_meta():
     """What the help is for: alone, fvcore can't trace a convolution on meta."""
     from fvcore.nn import FlopCountAnalysis

@@ -382,6 +382,7 @@ def _numbers(func: Any) -> tuple[int, ...]:
     return tuple(i for i, argument in enumerate(func._schema.arguments) if "number" in str(argument.type))
 
 
+@functools.cache
 def _is_composite(func: Any) -> bool:
     try:
         return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))

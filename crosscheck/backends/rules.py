@@ -7,6 +7,7 @@ Sources: torch/_meta_registrations.py and aten/src/ATen/native/native_functions.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from math import prod
@@ -59,6 +60,7 @@ def kind(name: str) -> Op | None:
     return _KIND.get(name) or _KIND.get(name.rstrip("_"))
 
 
+@functools.cache
 def may_hold_macs(name: str) -> bool:
     """Whether an operator without a rule may hold products."""
     return name not in _NO_MACS and not name.endswith("_backward") and bool(_SUSPECT.search(name))
