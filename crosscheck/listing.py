@@ -13,7 +13,11 @@ from crosscheck.report.text import WORDS
 
 def list_backends() -> str:
     """Every registered backend with where it comes from; the core ones run by default."""
-    kinds = dict.fromkeys(backends.CORE, "core") | dict.fromkeys(backends.PROBES, "probe")
+    kinds = {
+        **dict.fromkeys(backends.CORE, "core"),
+        **dict.fromkeys(backends.PROBES, "probe"),
+        **dict.fromkeys(backends.COUNTERS, "extra"),
+    }
     rows = [(name, kinds.get(name, "entry point"), value) for name, value in backends.table().items()]
     return tabulate(rows, headers=("backend", "kind", "class"), tablefmt="simple")
 

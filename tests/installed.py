@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from typing import Any
 
 import pytest
@@ -20,6 +21,14 @@ def holds(condition: str) -> bool:
 def needs(condition: str, why: str) -> pytest.MarkDecorator:
     """Skip a test where the releases in use don't meet a condition."""
     return pytest.mark.skipif(not holds(condition), reason=f"{why}: {condition}")
+
+
+def extra(name: str) -> Any:
+    """A counter of the ``counters`` extra, as a parameter; skipped where its package is not installed."""
+    module = importlib.import_module(backends.COUNTERS[name].partition(":")[0])
+    distribution = module.__dict__[backends.COUNTERS[name].partition(":")[2]].distribution
+    absent = importlib.util.find_spec(distribution.replace("-", "_")) is None
+    return pytest.param(name, marks=pytest.mark.skipif(absent, reason=f"{distribution} is not installed"))
 
 
 #: The core backends that give numbers here: torch 2.0 has no counter of its own.

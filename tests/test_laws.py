@@ -2,16 +2,16 @@
 
 import broken
 import pytest
-from installed import COUNTING
+from installed import COUNTING, extra
 
 from crosscheck import backends, testing
 from crosscheck.backends.aten import Aten
 from crosscheck.backends.interface import Count
 
-COUNTERS = [name for name in COUNTING if name != "analytic"]  # it knows architectures, not modules
+OURS = [name for name in COUNTING if name != "analytic"]  # it knows architectures, not modules
 
 
-@pytest.mark.parametrize("backend", COUNTERS)
+@pytest.mark.parametrize("backend", [*OURS, *map(extra, backends.COUNTERS)])
 @pytest.mark.parametrize("law", testing.LAWS)
 def test_laws(law, backend):
     law(backend)

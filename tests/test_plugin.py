@@ -83,7 +83,7 @@ def test_an_installed_package_adds_a_backend(installed, device, asked):
     # torch's counter doesn't see attention on the CPU, and no cause excuses a tool it doesn't know
     unseen = BLOCK["attention"] if device == "cpu" else 0
     assert (check["sample"].macs, check["sample"].residual) == (BLOCK_MACS - unseen, -unseen)
-    everything = {*backends.CORE, *backends.PROBES}
+    everything = {*backends.CORE, *backends.PROBES, *backends.COUNTERS}
     assert set(check.backends) == {"sample", *(everything if asked == "all" else backends.REFERENCES)}
 
 
@@ -134,7 +134,7 @@ def test_a_core_name_stays_ours(installed):
 
     check = crosscheck.check(*block(), backends=("thop",))
 
-    assert backends.table() == backends.CORE | backends.PROBES
+    assert backends.table() == backends.CORE | backends.PROBES | backends.COUNTERS
     assert check["thop"].macs == BLOCK_MACS
 
 

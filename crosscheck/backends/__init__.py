@@ -31,13 +31,17 @@ CORE = {
 PROBES = {
     "fvcore-meta": "crosscheck.backends.fvcore:FvcoreMeta",
 }
+#: Counters of the field that are not installed with crosscheck: pip install "crosscheck[counters]".
+COUNTERS = {
+    "ptflops-aten": "crosscheck.backends.ptflops:PtflopsAten",
+}
 #: Always computed, whichever are asked for: the closed form, and the trace that must equal it.
 REFERENCES = ("analytic", "aten")
 
 
 def table() -> dict[str, str]:
     """Every backend there is: ours, then the entry points of other installed packages."""
-    return {**{point.name: point.value for point in entry_points(group=GROUP)}, **CORE, **PROBES}
+    return {**{point.name: point.value for point in entry_points(group=GROUP)}, **CORE, **PROBES, **COUNTERS}
 
 
 def choose(names: Sequence[str] | None) -> tuple[str, ...]:

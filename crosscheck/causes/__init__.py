@@ -1,0 +1,67 @@
+"""The knowledge: named, sourced reasons why a counter differs from conv + linear + attention + matmul.
+
+Each cause predicts an exact, signed integer from the census and the installed releases. None is shown the gap. The
+causes of one backend are disjoint: an operation's share is in one of them only.
+
+Sources are files and lines of thop 0.1.1.post2209072238, fvcore 0.1.5.post20221221 and torch 2.13.0; of other
+counters the release is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from packaging.requirements import Requirement
+
+from crosscheck.causes import attention, flop_counter, fvcore, ptflops, thop  # noqa: F401  they declare their causes
+from crosscheck.causes.declare import CAUSES, NO_NUMBER, Cause, NoNumber
+from crosscheck.records import Census, Term
+
+__all__ = ["CAUSES", "NO_NUMBER", "Cause", "Environment", "NoNumber", "explain", "holds", "known", "no_number"]
+
+Environment = Mapping[str, str]
+"""Package -> installed release, as a ledger records it."""
+
+
+def explain(backend: str, environment: Environment, census: Census) -> tuple[Term, ...]:
+    """The causes that fire for ``backend`` on what ran, each with its share of the gap in MACs."""
+    terms = (
+        Term(cause=cause.name, macs=cause.predict(census))
+        for cause in CAUSES.values()
+        if backend in cause.backends and holds(cause.only_in, environment)
+    )
+    return tuple(term for term in terms if term.macs)
+
+
+def no_number(backend: str, environment: Environment, census: Census | None) -> NoNumber | None:
+    """The entry that predicts no number of ``backend`` on what ran, if one does."""
+    return next(
+        (
+            entry
+            for entry in NO_NUMBER.values()
+            if backend in entry.backends and holds(entry.only_in, environment) and census and entry.applies(census)
+        ),
+        None,
+    )
+
+
+def known(name: str) -> Cause | NoNumber | None:
+    """The cause or the predicted lack of a number called ``name``."""
+    return CAUSES.get(name) or NO_NUMBER.get(name)
+
+
+def holds(condition: str, environment: Environment) -> bool:
+    """Whether installed releases meet ``torch>=2.3,<2.15``, ``no peft`` (is not installed), several joined by ``and``.
+
+    "" always holds.
+    """
+    if not condition:
+        return True
+    first, _, others = condition.partition(" and ")
+    if others:
+        return holds(first, environment) and holds(others, environment)
+    if condition.startswith("no "):
+        return condition.removeprefix("no ") not in environment
+    requirement = Requirement(condition)
+    installed = environment.get(requirement.name)
+    return installed is not None and requirement.specifier.contains(installed, prereleases=True)

@@ -1,0 +1,40 @@
+"""Attention, whoever misses it."""
+
+from __future__ import annotations
+
+from math import prod
+
+from crosscheck.causes.declare import attention_macs, cause
+from crosscheck.records import Census
+
+
+@cause(
+    "attention-not-counted",
+    frozenset({"thop-plain", "fvcore-plain", "fvcore-meta"}),
+    "scaled_dot_product_attention is not counted: it is a functional call, which module hooks don't see, and "
+    "the trace holds one operator that has no handle.",
+    "thop/profile.py:188 (hooks only); fvcore/nn/flop_count.py:26-44 (no aten::scaled_dot_product_attention)",
+)
+def _attention_not_counted(census: Census) -> int:
+    return -attention_macs(census)
+
+
+@cause(
+    "query-only-n-by-n",
+    frozenset({"thop-query-only"}),
+    "Attention is charged N_q x N_q instead of N_q x N_kv, with the query's width for the value's: cross-attention "
+    "over 77 tokens costs as much as self-attention over the whole image.",
+    "the rule B H N N D + B H N N + B H N N D with N and D from the query alone",
+)
+def _query_only(census: Census) -> int:
+    return sum(row.query_only_macs - row.macs for row in census.attention) - _query_softmax(census)
+
+
+@cause(
+    "softmax-as-macs",
+    frozenset({"thop-query-only"}),
+    "One MAC is charged for each element of the softmax: B x H x N x N. A softmax has no multiply-accumulate.",
+    "the middle term of B H N N D + B H N N + B H N N D",
+)
+def _query_softmax(census: Census) -> int:
+    return sum(row.count * prod(row.query[:-1]) * row.query[-2] for row in census.attention)

@@ -1,0 +1,65 @@
+"""torch's own counter."""
+
+from __future__ import annotations
+
+import re
+
+from crosscheck.causes.declare import NoNumber, cause, is_complex, no_number, products
+from crosscheck.records import Census, OpRow, Skipped
+
+_FLOP_COUNTER = frozenset({"flop_counter"})
+
+
+@cause(
+    "flop_counter-cpu-attention",
+    _FLOP_COUNTER,
+    "The fused CPU kernel of scaled_dot_product_attention has no formula, so attention counts as 0, silently.",
+    "torch/utils/flop_counter.py:729-751 lacks _scaled_dot_product_flash_attention_for_cpu; pytorch #195460",
+    only_in="torch>=2.3,<2.15",
+)
+def _flop_counter_cpu(census: Census) -> int:
+    return -sum(row.macs for row in census.ops if row.aten == "_scaled_dot_product_flash_attention_for_cpu")
+
+
+_UNREGISTERED = frozenset(
+    "mv addmv dot vdot addr _trilinear mul mkldnn_rnn_layer addbmm _addmm_activation _int_mm".split()
+)
+
+
+@cause(
+    "flop_counter-no-formula",
+    _FLOP_COUNTER,
+    "Matrix-vector products, dot and outer products, in-place and integer ones, bilinear layers and the fused CPU LSTM "
+    "have no formula.",
+    "torch/utils/flop_counter.py:729-751",
+)
+def _flop_counter_no_formula(census: Census) -> int:
+    return -sum(row.macs for row in products(census) if not _flop_counter_sees(row))
+
+
+def _flop_counter_sees(row: OpRow) -> bool:
+    return row.aten not in _UNREGISTERED and not row.aten.endswith("_")
+
+
+@cause(
+    "flop_counter-complex-as-real",
+    _FLOP_COUNTER,
+    "A product of complex numbers counts as one multiply-add; it is four.",
+    "torch/utils/flop_counter.py:729-751 (formulas of shapes alone)",
+)
+def _flop_counter_complex(census: Census) -> int:
+    return -sum(3 * row.macs // 4 for row in products(census) if is_complex(row) and _flop_counter_sees(row))
+
+
+no_number(
+    NoNumber(
+        name="flop_counter-absent",
+        summary="torch had no FlopCounterMode before 2.1.",
+        source="torch 2.0.1 has no torch/utils/flop_counter.py",
+        backends=_FLOP_COUNTER,
+        outcome=Skipped,
+        words=re.compile("no FlopCounterMode"),
+        only_in="torch<2.1",
+        applies=lambda census: True,
+    )
+)

@@ -1,0 +1,237 @@
+"""fvcore: handles over a jit trace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from math import prod
+
+from crosscheck.causes.declare import NoNumber, cause, elements, is_complex, no_number, products, summed
+from crosscheck.records import Census, Failed, ModuleRow, OpRow
+
+_FVCORE = frozenset({"fvcore", "fvcore-plain", "fvcore-meta"})
+
+
+def _fvcore_norms(census: Census, function: str) -> int:
+    """5 an element with weights, 4 without; the weight is an input of the operator."""
+    rows = (row for row in census.ops if row.op == "norm" and row.function == function)
+    return sum((5 if len(row.shapes) > 1 else 4) * elements(row) for row in rows)
+
+
+@cause(
+    "fvcore-layernorm-5",
+    _FVCORE,
+    "fvcore charges layer_norm 5 an element with weights, 4 without: operations, not multiply-adds.",
+    "fvcore/nn/flop_count.py:38; fvcore/nn/jit_handles.py:230-248",
+)
+def _fvcore_layernorm(census: Census) -> int:
+    return _fvcore_norms(census, "layer_norm")
+
+
+@cause(
+    "fvcore-groupnorm-5",
+    _FVCORE,
+    "fvcore charges group_norm 5 an element with weights, 4 without: operations, not multiply-adds.",
+    "fvcore/nn/flop_count.py:37; fvcore/nn/jit_handles.py:230-248",
+)
+def _fvcore_groupnorm(census: Census) -> int:
+    return _fvcore_norms(census, "group_norm")
+
+
+@cause(
+    "fvcore-batchnorm",
+    _FVCORE,
+    "fvcore charges batch_norm 2 an element in evaluation (1 without weights) and 5 in training (4), instance_norm as "
+    "in training.",
+    "fvcore/nn/flop_count.py:36,39; fvcore/nn/jit_handles.py:251-258",
+)
+def _fvcore_batchnorm(census: Census) -> int:
+    def charge(row: OpRow, module: ModuleRow) -> int:
+        if row.op != "norm" or row.function not in {"batch_norm", "instance_norm"}:
+            return 0
+        affine = bool(module.params)
+        statistics = len(row.shapes) == (5 if affine else 3)  # running mean and variance, used in evaluation
+        training = module.training or row.function == "instance_norm" or not statistics
+        return ((4 if training else 1) + affine) * elements(row)
+
+    return summed(census, charge)
+
+
+@cause(
+    "fvcore-upsample",
+    _FVCORE,
+    "fvcore charges nearest upsampling 1, bilinear upsampling and grid sampling 4 for each output element.",
+    "fvcore/nn/flop_count.py:40-41,43",
+)
+def _fvcore_upsample(census: Census) -> int:
+    each = {"upsample_nearest2d": 1, "upsample_bilinear2d": 4, "grid_sampler_2d": 4, "grid_sampler_3d": 4}
+    return sum(each.get(row.aten, 0) * row.count * prod(row.out) for row in census.ops)
+
+
+@cause(
+    "fvcore-adaptive-avgpool",
+    _FVCORE,
+    "fvcore charges adaptive average pooling 1 for each input element.",
+    "fvcore/nn/flop_count.py:42",
+)
+def _fvcore_adaptive_avgpool(census: Census) -> int:
+    return sum(
+        elements(row)
+        for row in census.ops
+        if row.function == "adaptive_avg_pool2d" and (row.op == "resample" or row.aten == "mean")
+    )
+
+
+@cause(
+    "fvcore-einsum",
+    _FVCORE,
+    "fvcore takes half of the operations that numpy.einsum_path prints, which are rounded to four digits; so it also "
+    "charges an einsum that multiplies nothing half an operation an element.",
+    'fvcore/nn/jit_handles.py:141-189 (einsum_flop_jit); numpy/_core/einsumfunc.py (einsum_path, "%.3e")',
+)
+def _fvcore_einsum(census: Census) -> int:
+    if any(len(row.shapes) > 2 for row in census.einsums):
+        return 0  # contracted in an order that numpy searches for
+    charged = sum(row.count * _einsum_charge(row.equation, row.shapes) for row in census.einsums)
+    return charged - sum(row.macs for row in census.ops if row.function == "einsum")
+
+
+def _einsum_charge(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
+    """What einsum_flop_jit says of one or two operands, which numpy contracts at once.
+
+    Its operations: the product of all sizes, once more where an index is summed over.
+    """
+    inputs, _, output = equation.partition("->")
+    terms = inputs.split(",")
+    if "..." in equation:
+        terms, output = _without_ellipsis(terms, output, shapes)
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, size in zip(term, shape, strict=True):
+            sizes[letter] = max(sizes.get(letter, 1), size)
+    if not equation.count("->"):
+        letters = "".join(terms)
+        output = "".join(letter for letter in sizes if letters.count(letter) == 1)
+    operations = prod(sizes.values()) * (1 + bool(sizes.keys() - set(output)))
+    if _renamed(terms, output) in ("abc,abd->acd", "abc,adc->adb"):
+        return operations // 2
+    return int(float(f"{operations:.3e}") / 2)
+
+
+def _renamed(terms: Sequence[str], output: str) -> str:
+    """The equation with its letters in order of appearance."""
+    equation = f"{','.join(terms)}->{output}"
+    letters = dict.fromkeys(letter for letter in equation if letter.isalpha())
+    names = dict(zip(letters, "abcdefghijklmnopqrstuvwxyz", strict=False))
+    return "".join(names.get(letter, letter) for letter in equation)
+
+
+def _without_ellipsis(terms: Sequence[str], output: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[str], str]:
+    """With a capital letter for each dimension that ``...`` stands for, the last ones in common."""
+    hidden = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True)]
+    free = [letter for letter in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if letter not in "".join(terms)][: max(hidden)]
+    named = ["".join(free[len(free) - count :]) for count in hidden]
+    expanded = [term.replace("...", name) for term, name in zip(terms, named, strict=True)]
+    return expanded, output.replace("...", "".join(free))
+
+
+_FVCORE_HANDLED = frozenset(
+    "linear matmul __matmul__ __rmatmul__ mm bmm addmm einsum lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell".split()
+)
+
+
+def _fvcore_sees(row: OpRow) -> bool:
+    if row.op == "conv":
+        return True
+    if row.function == "multi_head_attention_forward":
+        return row.aten in {"addmm", "mm", "bmm", "linear"}  # the last in inference mode
+    return row.function in _FVCORE_HANDLED
+
+
+@cause(
+    "fvcore-named-padding",
+    _FVCORE,
+    'A convolution with padding="same" or "valid" is traced as aten::_convolution_mode, which has no handle.',
+    "fvcore/nn/flop_count.py:29 (aten::_convolution alone)",
+)
+def _fvcore_named_padding(census: Census) -> int:
+    return -sum(row.macs for row in census.ops if row.op == "conv" and row.function == "_convolution_mode")
+
+
+@cause(
+    "fvcore-meta-no-convolution",
+    frozenset({"fvcore-meta"}),
+    "On meta a convolution is a Python function to the tracer, so the trace holds its shape arithmetic and no "
+    "convolution: none is counted, silently.",
+    "torch/_meta_registrations.py, meta_conv; pytorch #189298",
+    seen_in=("torch<2.5",),
+)
+def _fvcore_meta(census: Census) -> int:
+    return -sum(row.macs for row in _convolutions(census))
+
+
+def _convolutions(census: Census) -> Iterator[OpRow]:
+    """Convolutions but those with named padding, which have a cause of their own."""
+    return (row for row in census.ops if row.op == "conv" and row.function != "_convolution_mode")
+
+
+@cause(
+    "fvcore-no-handle",
+    _FVCORE,
+    "Products without a handle are not counted: baddbmm, dot, bilinear, the layers of LSTM and GRU.",
+    "fvcore/nn/flop_count.py:26-44; listed by unsupported_ops()",
+)
+def _fvcore_no_handle(census: Census) -> int:
+    return -sum(row.macs for row in products(census) if row.op != "attention" and not _fvcore_sees(row))
+
+
+@cause(
+    "fvcore-complex-as-real",
+    _FVCORE,
+    "A product of complex numbers counts as one multiply-add; it is four.",
+    "fvcore/nn/jit_handles.py:82-124 (shapes alone)",
+)
+def _fvcore_complex(census: Census) -> int:
+    return -sum(3 * row.macs // 4 for row in products(census) if is_complex(row) and _fvcore_sees(row))
+
+
+no_number(
+    NoNumber(
+        name="fvcore-bool-number",
+        summary="fvcore counts in a trace by torch.jit, which knows no operator that takes a Python bool for a "
+        "number: masked_fill(mask, False) where 0 would do.",
+        source="torch/csrc/jit/ir/alias_analysis.cpp:623 (2.13.0)",
+        backends=_FVCORE,
+        outcome=Failed,
+        words=re.compile(r"We don't have an op for aten::\w+"),
+        only_in="",
+        applies=lambda census: bool(census.bool_numbers),
+    )
+)
+no_number(
+    NoNumber(
+        name="fvcore-meta-assertion",
+        summary="While torch traces, sizes are tensors; the meta kernel of a convolution in two dimensions or more "
+        "asserts on them.",
+        source="torch 2.6.0 torch/_meta_registrations.py, calc_conv_nd_return_shape; pytorch #189298",
+        backends=frozenset({"fvcore-meta"}),
+        outcome=Failed,
+        words=re.compile(r"AssertionError: tensor\(False\)"),
+        only_in="torch>=2.5,<2.9",
+        applies=lambda census: any(len(row.out) > 3 for row in _convolutions(census)),
+    )
+)
+no_number(
+    NoNumber(
+        name="fvcore-meta-tensor-condition",
+        summary="While torch traces, sizes are tensors; the meta kernel of a convolution checks them with a "
+        "condition that has to be a bool.",
+        source="torch/_meta_registrations.py, calc_conv_nd_return_shape; torch/__init__.py, _check_with; "
+        "pytorch #189298",
+        backends=frozenset({"fvcore-meta"}),
+        outcome=Failed,
+        words=re.compile("TypeError: cond must be a bool"),
+        only_in="torch>=2.9",
+        applies=lambda census: any(True for _ in _convolutions(census)),
+    )
+)

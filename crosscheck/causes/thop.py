@@ -1,0 +1,241 @@
+"""thop: a rule for each exact module class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+from crosscheck.causes.declare import attention_macs, cause, elements, is_complex, is_one_of, products, summed
+from crosscheck.records import Census, ModuleRow, OpRow
+
+_THOP = frozenset({"thop", "thop-plain", "thop-query-only"})
+
+Share = Callable[[OpRow, ModuleRow], int]
+"""MACs that one row of operations adds to a gap, given the modules it ran in."""
+
+_THOP_CHARGES: list[Share] = []
+_CONVS = "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d"
+#: Classes with rules of their own (thop/profile.py:58-63), whose products no cause here reckons.
+_RECURRENT = "RNN LSTM GRU RNNCell LSTMCell GRUCell"
+
+
+def _thop_charge(name: str, classes: str, summary: str, source: str) -> Callable[[Share], Share]:
+    """A cause by which thop charges for an operation in modules of exactly ``classes``, where its hook fires."""
+
+    def add(share: Share) -> Share:
+        def hooked(row: OpRow, module: ModuleRow) -> int:
+            return share(row, module) if is_one_of(module, classes) and not row.direct else 0
+
+        _THOP_CHARGES.append(hooked)
+        cause(name, _THOP, summary, source)(lambda census: summed(census, hooked))
+        return share
+
+    return add
+
+
+@_thop_charge(
+    "thop-layernorm-4",
+    "LayerNorm",
+    "thop charges 4 MACs an element for LayerNorm with weights. It has no rule for GroupNorm, so one UNet is half and "
+    "half.",
+    "thop/vision/basic_hooks.py:60-69 doubles thop/vision/calc_func.py:43-45 (2 an element)",
+)
+def _thop_layernorm(row: OpRow, module: ModuleRow) -> int:
+    return 4 * elements(row) if row.op == "norm" and module.params else 0
+
+
+@_thop_charge(
+    "thop-layernorm-2",
+    "LayerNorm",
+    "thop charges 2 MACs an element for LayerNorm without weights.",
+    "thop/vision/calc_func.py:43-45",
+)
+def _thop_plain_layernorm(row: OpRow, module: ModuleRow) -> int:
+    return 2 * elements(row) if row.op == "norm" and not module.params else 0
+
+
+@_thop_charge(
+    "thop-batchnorm",
+    "BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d SyncBatchNorm",
+    "thop charges BatchNorm and InstanceNorm 4 MACs an element with weights, 2 without.",
+    "thop/profile.py:29-31,33-35,69; thop/vision/basic_hooks.py:60-69",
+)
+def _thop_batchnorm(row: OpRow, module: ModuleRow) -> int:
+    return (4 if module.params else 2) * elements(row) if row.op == "norm" else 0
+
+
+_UPSAMPLE = {"upsample_nearest": 1, "upsample_linear1d": 5, "upsample_bilinear2d": 11, "upsample_bicubic2d": 259}
+
+
+@_thop_charge(
+    "thop-upsample",
+    "Upsample UpsamplingBilinear2d UpsamplingNearest2d",
+    "thop charges nn.Upsample 1 (nearest), 5 (linear), 11 (bilinear) or 259 (bicubic) MACs an output element; "
+    "F.interpolate is not seen.",
+    "thop/vision/calc_func.py:75-87",
+)
+def _thop_upsample(row: OpRow, module: ModuleRow) -> int:
+    each = next((macs for name, macs in _UPSAMPLE.items() if row.aten.startswith(name)), 0)
+    return each * row.count * prod(row.out)
+
+
+@_thop_charge(
+    "thop-softmax",
+    "Softmax",
+    "thop charges nn.Softmax 3n - 1 MACs for each row of n.",
+    "thop/vision/calc_func.py:57-62",
+)
+def _thop_softmax(row: OpRow, module: ModuleRow) -> int:
+    return elements(row) // row.length * (3 * row.length - 1) if row.op == "softmax" else 0
+
+
+@_thop_charge("thop-prelu", "PReLU", "thop charges nn.PReLU 1 MAC an element.", "thop/vision/basic_hooks.py:82-87")
+def _thop_prelu(row: OpRow, module: ModuleRow) -> int:
+    return elements(row) if row.op == "activation" else 0
+
+
+@_thop_charge(
+    "thop-avgpool",
+    "AvgPool1d AvgPool2d AvgPool3d",
+    "thop charges nn.AvgPool 1 MAC an output element.",
+    "thop/vision/calc_func.py:65-66",
+)
+def _thop_avgpool(row: OpRow, module: ModuleRow) -> int:
+    return row.count * prod(row.out) if row.op == "resample" else 0
+
+
+@_thop_charge(
+    "thop-adaptive-avgpool",
+    "AdaptiveAvgPool2d AdaptiveAvgPool3d",
+    "thop charges nn.AdaptiveAvgPool one MAC an output element and one for each input element that goes into it.",
+    "thop/vision/basic_hooks.py:114-121; thop/vision/calc_func.py:69-72",
+)
+def _thop_adaptive_avgpool(row: OpRow, module: ModuleRow) -> int:
+    pools = row.op == "resample" or row.aten == "mean"  # an output of size 1 is a mean
+    return elements(row) + row.count * prod(row.out) if pools else 0
+
+
+@_thop_charge(
+    "thop-transposed-conv",
+    "ConvTranspose1d ConvTranspose2d ConvTranspose3d",
+    "thop charges a transposed convolution by its output, so a stride multiplies it: x 4 for stride 2 in 2-D.",
+    "thop/vision/basic_hooks.py:22-34; thop/vision/calc_func.py:28-34",
+)
+def _thop_transposed(row: OpRow, module: ModuleRow) -> int:
+    if row.op != "conv":
+        return 0
+    x, weight = row.shapes[:2]
+    groups = row.out[1] // weight[1]
+    return row.count * prod(row.out) * (x[1] // groups) * prod(weight[2:]) - row.macs
+
+
+def _thop_rule(row: OpRow, module: ModuleRow) -> bool:
+    """Whether a product ran in a module of a class with a rule for it."""
+    return (
+        (row.op == "linear" and row.function == "linear" and is_one_of(module, "Linear"))
+        or (row.op == "conv" and is_one_of(module, _CONVS))
+        or is_one_of(module, _RECURRENT)
+    )
+
+
+def _thop_missed(census: Census, why: Callable[[OpRow, ModuleRow], bool]) -> int:
+    """MACs of the products without a rule, of those that are missed for this reason."""
+    rows = ((row, census.modules[row.module]) for row in products(census) if row.op != "attention")
+    return sum(row.macs for row, module in rows if not _thop_rule(row, module) and why(row, module))
+
+
+def _lora_compatible(row: OpRow, module: ModuleRow) -> bool:
+    return module.class_name in {
+        "diffusers.models.lora.LoRACompatibleConv",
+        "diffusers.models.lora.LoRACompatibleLinear",
+    }
+
+
+def _eager_attention(row: OpRow, module: ModuleRow) -> bool:
+    attention = module.class_name.startswith("transformers.") and module.class_name.endswith("Attention")
+    return attention and row.aten in {"bmm", "baddbmm"}
+
+
+@cause(
+    "thop-lora-compatible",
+    _THOP,
+    "diffusers made convolutions and linear layers of LoRACompatibleConv and LoRACompatibleLinear, unless peft was "
+    "there from 0.22: subclasses, for which thop has no rule, so that it counts almost nothing of a UNet.",
+    "thop/profile.py:188 (type(m) in register_hooks); diffusers 0.21.4 models/lora.py:103,170",
+    seen_in=("diffusers>=0.19,<0.22", "diffusers>=0.22,<0.27 and no peft"),
+)
+def _thop_lora_compatible(census: Census) -> int:
+    return -_thop_missed(census, _lora_compatible)
+
+
+@cause(
+    "thop-eager-attention",
+    _THOP,
+    "transformers wrote attention out as two products before CLIP took scaled_dot_product_attention: functional calls, "
+    "which thop does not see, and the patch of scaled_dot_product_attention adds nothing.",
+    "thop/profile.py:188 (hooks only); transformers 4.42.4 models/clip/modeling_clip.py:273,313",
+    seen_in=("transformers<4.43",),
+)
+def _thop_eager_attention(census: Census) -> int:
+    return -_thop_missed(census, _eager_attention)
+
+
+@cause(
+    "thop-no-rule",
+    _THOP,
+    "Products outside the exact classes that thop has rules for are not counted: F.linear, matmul, einsum, subclasses "
+    "of nn.Linear and nn.Conv2d, nn.MultiheadAttention.",
+    "thop/profile.py:188 (type(m) in register_hooks)",
+)
+def _thop_no_rule(census: Census) -> int:
+    return -_thop_missed(
+        census, lambda row, module: not (_lora_compatible(row, module) or _eager_attention(row, module))
+    )
+
+
+@cause(
+    "thop-attention-unpatched",
+    frozenset({"thop", "thop-query-only"}),
+    "Attention called by a name that was imported from torch, not looked up on torch.nn.functional, passes the patch.",
+    "torch/nn/functional.py (the attribute that is patched is one name of several)",
+)
+def _thop_unpatched(census: Census) -> int:
+    return sum(row.macs for row in census.attention) - attention_macs(census)
+
+
+@cause(
+    "thop-direct-forward",
+    _THOP,
+    "A module whose forward is called directly, not through __call__, fires no hook.",
+    "torch/nn/modules/module.py, _call_impl (hooks run there)",
+)
+def _thop_direct(census: Census) -> int:
+    return -sum(row.macs for row in products(census) if row.direct and _thop_rule(row, census.modules[row.module]))
+
+
+@cause(
+    "thop-shared-module",
+    _THOP,
+    "A module that several parents share gets a hook from each and is summed under each: twice shared counts 4 times.",
+    "thop/profile.py:209 (model.apply registers a hook a visit); thop/profile.py:214-233 (dfs_count adds a visit)",
+)
+def _thop_shared(census: Census) -> int:
+    def charged(row: OpRow, module: ModuleRow) -> int:
+        counted = row.macs if _thop_rule(row, module) and not row.direct else 0
+        return (module.visits**2 - 1) * (counted + sum(charge(row, module) for charge in _THOP_CHARGES))
+
+    return summed(census, charged)
+
+
+@cause(
+    "thop-complex-as-real",
+    _THOP,
+    "A product of complex numbers counts as one multiply-add; it is four.",
+    "thop/vision/calc_func.py:90-91 (shapes alone)",
+)
+def _thop_complex(census: Census) -> int:
+    def share(row: OpRow, module: ModuleRow) -> int:
+        seen = row.macs and not row.direct and _thop_rule(row, module)
+        return -3 * row.macs // 4 if seen and is_complex(row) else 0
+
+    return summed(census, share)
