@@ -49,7 +49,7 @@ Structure: TypeAlias = Callable[[Mapping[str, configs.ComponentConfig], Mapping[
 def evaluations(scheduler: str, config: Mapping[str, Any], steps: int) -> int:
     """Calls of the denoiser in so many steps. Raises NoClosedForm for a scheduler without a known rule."""
     if scheduler == "PNDMScheduler" and config.get("skip_prk_steps"):
-        return steps + 1  # the second step is taken twice (scheduling_pndm.py, set_timesteps)
+        return steps + (steps > 1)  # the second step is taken twice (scheduling_pndm.py, set_timesteps)
     if scheduler not in _EVALUATIONS:
         raise NoClosedForm(f"how often {scheduler} evaluates the denoiser has no closed form")
     return _EVALUATIONS[scheduler](steps)

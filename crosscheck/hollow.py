@@ -77,9 +77,10 @@ class _Outside(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        if not self._hollow.inside and rules.kind(name) in HEADLINE and isinstance(result, torch.Tensor):
+        if not self._hollow.inside and rules.kind(name) in HEADLINE:
             shapes = tuple(tuple(a.shape) for a in args if isinstance(a, torch.Tensor))
-            work = rules.macs(name, args, shapes, tuple(result.shape), "", result.dtype.is_complex)
+            out = result if isinstance(result, torch.Tensor) else result[0]  # fused attention gives statistics too
+            work = rules.macs(name, args, shapes, tuple(out.shape), "", out.dtype.is_complex)
             self.macs += sum(macs for _, macs in work)
         return result
 
@@ -354,9 +355,10 @@ def _changing(module: torch.nn.Module) -> bool:
 
 
 def _extended(module: torch.nn.Module) -> bool:
-    """Whether adapters or caches make of it what its config does not say."""
+    """Whether adapters, caches or tiles make of it what its config does not say."""
     registries = (getattr(m, "_diffusers_hook", None) for m in module.modules())  # some pipelines make empty ones
-    return bool(getattr(module, "peft_config", None)) or any(registry and registry.hooks for registry in registries)
+    altered = getattr(module, "peft_config", None) or getattr(module, "use_tiling", False)
+    return bool(altered) or any(registry and registry.hooks for registry in registries)
 
 
 def _batch(case: Case) -> int:

@@ -106,7 +106,7 @@ def check_pipeline(
     if guidance_scale is not None and not (isinstance(guidance_scale, int | float) and math.isfinite(guidance_scale)):
         raise UsageError(f"guidance scale: got {guidance_scale!r}; allowed: a finite number")
     label, pipe, defaults = pipelines.load(model)
-    with _undisturbed(pipe):
+    with _undisturbed(pipe, call):
         own = getattr(pipe, "scheduler", None)
         if scheduler is not None:
             if own is None:
@@ -285,15 +285,20 @@ def _check_arguments(pipe: Any, call: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _undisturbed(pipe: Any) -> Iterator[None]:
-    """Afterwards the scheduler and the pipeline are as they were.
+def _undisturbed(pipe: Any, call: Mapping[str, Any]) -> Iterator[None]:
+    """Afterwards the scheduler, the tokenizers, the pipeline and the generators it is called with are as they were.
 
     Tokenizers warn of the forks that count what they were used for, unless they were told not to use threads.
     """
     import torch
 
     scheduler = getattr(pipe, "scheduler", None)
+    given = call.get("generator") or []
+    generators = given if isinstance(given, list | tuple) else [given]
     kept = [(owner, _copied(vars(owner))) for owner in (pipe, scheduler) if owner is not None]
+    fast = [part.backend_tokenizer for part in pipe.components.values() if hasattr(part, "backend_tokenizer")]
+    lengths = [(tokenizer, tokenizer.padding, tokenizer.truncation) for tokenizer in fast]
+    drawn = [(generator, generator.get_state()) for generator in generators]
     unthreaded = mock.patch.dict(os.environ, {"TOKENIZERS_PARALLELISM": "false"})
     with torch.random.fork_rng(devices=[]), unthreaded:
         try:
@@ -302,6 +307,11 @@ def _undisturbed(pipe: Any) -> Iterator[None]:
             for owner, attributes in kept:
                 vars(owner).clear()
                 vars(owner).update(attributes)
+            for generator, state in drawn:
+                generator.set_state(state)
+            for tokenizer, padding, truncation in lengths:
+                tokenizer.enable_padding(**padding) if padding else tokenizer.no_padding()
+                tokenizer.enable_truncation(**truncation) if truncation else tokenizer.no_truncation()
 
 
 def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:

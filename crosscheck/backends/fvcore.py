@@ -99,6 +99,10 @@ class FvcoreMeta(Backend):
         return Count(macs=result.plain, uncounted=result.unsupported)
 
 
+#: What a call of a module goes through on its way to ``forward``; the last is of a compiled one.
+_CALLS = ("_wrapped_call_impl", "_call_impl", "_slow_forward", "_compiled_call_impl")
+
+
 @contextmanager
 def _quickly() -> Iterator[None]:
     """Leave out what the total does not depend on, and torch.jit takes half of its time for.
@@ -111,15 +115,21 @@ def _quickly() -> Iterator[None]:
 
     original = torch.nn.Module.__call__
     everywhere = modules._global_forward_hooks, modules._global_forward_pre_hooks
+    inner = [name for name in _CALLS if hasattr(torch.nn.Module, name)]
+    plain = {name: getattr(torch.nn.Module, name) for name in inner}
+
+    def own(module: Any) -> bool:
+        """Whether it is called in its own way."""
+        return any(name in vars(module) or getattr(type(module), name) is not plain[name] for name in inner)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._forward_hooks or self._forward_pre_hooks or vars(self).get("_compiled_call_impl") or any(everywhere):
+        if self._forward_hooks or self._forward_pre_hooks or any(everywhere) or own(self):
             return original(self, *args, **kwargs)
         return self.forward(*args, **kwargs)
 
     with (
         mock.patch.object(jit_analysis, "_named_modules_without_dup", lambda model: [("", model)]),
-        mock.patch.object(torch.nn.Module, "__call__", call),
+        mock.patch.object(torch.nn.Module, "__call__", call if original in plain.values() else original),
     ):
         yield
 

@@ -43,14 +43,14 @@ def models(ledgers: Sequence[Ledger]) -> str:
     rows = []
     for ledger in ledgers:
         denoiser = next((c for c in ledger.components if c.name in _DENOISERS), None)
-        total = ledger.generation.recommended.macs if ledger.generation else None
-        if denoiser is None or denoiser.recommended.macs is None or total is None:
+        total = ledger.generation.recommended if ledger.generation else None
+        if denoiser is None or denoiser.recommended.macs is None or total is None or total.macs is None:
             continue
         off = (_off(denoiser, name) for name in _COUNTERS)
-        forward, whole = ratio(denoiser.recommended.macs, 10**9), ratio(total, 10**12)
-        rows.append((escape(ledger.model), forward, whole, denoiser.recommended.status, *off))
-    headers = ("Model", "One forward, GMACs", "One generation, TMACs", "Status", *_COUNTERS)
-    return table("lrrl" + "r" * len(_COUNTERS), headers, rows)
+        forward, whole = ratio(denoiser.recommended.macs, 10**9), ratio(total.macs, 10**12)
+        rows.append((escape(ledger.model), forward, denoiser.recommended.status, whole, total.status, *off))
+    headers = ("Model", "One forward, GMACs", "Status", "One generation, TMACs", "Status", *_COUNTERS)
+    return table("lrlrl" + "r" * len(_COUNTERS), headers, rows)
 
 
 def _off(component: Component, name: str) -> str:
