@@ -17,7 +17,7 @@ from crosscheck.records import HEADLINE
 #: Evaluations of the denoiser for so many steps. Heun's and KDPM2's second-order steps take two, but for the last.
 _EVALUATIONS: Mapping[str, Callable[[int], int]] = {
     **dict.fromkeys(
-        "DDIMScheduler DDPMScheduler EulerDiscreteScheduler EulerAncestralDiscreteScheduler LMSDiscreteScheduler "
+        "DDIMScheduler DDPMScheduler EulerDiscreteScheduler EulerAncestralDiscreteScheduler "
         "DPMSolverMultistepScheduler UniPCMultistepScheduler LCMScheduler FlowMatchEulerDiscreteScheduler".split(),
         lambda steps: steps,
     ),
@@ -47,9 +47,11 @@ Structure: TypeAlias = Callable[[Mapping[str, configs.ComponentConfig], Mapping[
 
 
 def evaluations(scheduler: str, config: Mapping[str, Any], steps: int) -> int:
-    """Calls of the denoiser in so many steps. Raises NoClosedForm for a scheduler without a known rule."""
+    """Calls of the denoiser in so many steps. Raises NoClosedForm where only a run tells, or refuses."""
+    if not 1 < steps < config.get("num_train_timesteps", 1000):
+        raise NoClosedForm(f"some schedulers refuse {steps} steps")
     if scheduler == "PNDMScheduler" and config.get("skip_prk_steps"):
-        return steps + (steps > 1)  # the second step is taken twice (scheduling_pndm.py, set_timesteps)
+        return steps + 1  # the second step is taken twice (scheduling_pndm.py, set_timesteps)
     if scheduler not in _EVALUATIONS:
         raise NoClosedForm(f"how often {scheduler} evaluates the denoiser has no closed form")
     return _EVALUATIONS[scheduler](steps)
@@ -69,7 +71,10 @@ def _text_to_image(denoiser: str, *, guided: bool, unconditional: bool) -> Struc
         guides = guided and asked.guidance_scale > 1 and not distilled
         zeros = bool(options.get("force_zeros_for_empty_prompt"))  # no encoding of the empty prompt
         texts = _encoders(by_name, 2 if guides and unconditional and not zeros else 1)
-        evaluated = evaluations(asked.scheduler, by_name["scheduler"].config, asked.steps)
+        own = by_name["scheduler"]
+        if ("FlowMatch" in asked.scheduler) != ("FlowMatch" in own.class_name):
+            raise NoClosedForm(f"whether {asked.scheduler} goes with this pipeline has no closed form")
+        evaluated = evaluations(asked.scheduler, own.config, asked.steps)
         checker = [Calls("safety_checker", 1)] if "safety_checker" in by_name else []
         return [*texts, Calls(denoiser, evaluated, 1 + guides), Calls("vae_decoder", 1), *checker]
 

@@ -36,6 +36,8 @@ from crosscheck.trees import map_tensors, specs, tensors
 
 #: Methods of a component that a pipeline calls, besides calling it.
 _ENTRIES = re.compile(r"_?(en|de)code|get_\w+_features|quantize|generate")
+#: Where diffusers keeps the hooks of its caches on a module.
+_REGISTRY = "_diffusers_hook"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -110,6 +112,7 @@ class Hollow:
         self._calls: dict[Any, Calls] = {}
         self._answers: dict[Any, tuple[Calls, Any]] = {}
         self._states: Counter[str] = Counter()
+        self._written: set[str] = set()
         self._by_value: dict[Any, frozenset[int]] = {}
         self.inside = False
         self.outside_macs = 0
@@ -167,6 +170,8 @@ class Hollow:
                 ) from error
         finally:
             self.inside = False
+        if self._places[id(module)].partition(".")[0] in self._written:
+            case = dataclasses.replace(case, config=None)  # it is no longer what its config says
         return Calls(case=case, trace=trace, batch_size=_batch(case), compared=compared), result
 
     @contextmanager
@@ -184,6 +189,7 @@ class Hollow:
             for module in self._components.values():
                 stack.enter_context(preserved(module, values=False))
             stack.enter_context(mock.patch.object(torch.nn.Module, "__call__", run))
+            stack.enter_context(self._noticing_changes())
             for module in self._components.values():
                 for entry in filter(_ENTRIES.fullmatch, dir(type(module))):
                     if callable(getattr(module, entry)):
@@ -194,6 +200,27 @@ class Hollow:
             outside = stack.enter_context(_Outside(self))
             yield
             self.outside_macs = outside.macs
+
+    @contextmanager
+    def _noticing_changes(self) -> Iterator[None]:
+        """What a pipeline or its callbacks write to a component between calls: the next call may run otherwise."""
+
+        def noticing(name: str) -> Any:
+            original = getattr(torch.nn.Module, name)
+
+            def write(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+                place = self._places.get(id(module)) if not self.inside else None
+                key, *value = (*args, *kwargs.values())
+                if place and key != _REGISTRY and not (value and _held(module, key) is value[0]):
+                    component = place.partition(".")[0]
+                    self._states[component] += 1
+                    self._written.add(component)
+                return original(module, *args, **kwargs)
+
+            return mock.patch.object(torch.nn.Module, name, write)
+
+        with noticing("__setattr__"), noticing("__delattr__"), noticing("add_module"):
+            yield
 
     def _entry(self, module: torch.nn.Module, entry: str) -> Callable[..., Any]:
         original = getattr(module, entry)
@@ -349,6 +376,15 @@ def _values(tree: Any, compared: frozenset[int]) -> Any:
     return tuple(t.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes() for t in chosen)
 
 
+_NOTHING = object()
+
+
+def _held(module: torch.nn.Module, name: str) -> Any:
+    own = vars(module)
+    stores = (own, *(own.get(store, {}) for store in ("_parameters", "_buffers", "_modules")))
+    return next((store[name] for store in stores if name in store), _NOTHING)
+
+
 def _changing(module: torch.nn.Module) -> bool:
     """Whether calls with equal inputs may differ: something of it was replaced by code that may keep a count."""
     return any("forward" in vars(m) or m._forward_hooks or m._forward_pre_hooks for m in module.modules())
@@ -356,7 +392,7 @@ def _changing(module: torch.nn.Module) -> bool:
 
 def _extended(module: torch.nn.Module) -> bool:
     """Whether adapters, caches or tiles make of it what its config does not say."""
-    registries = (getattr(m, "_diffusers_hook", None) for m in module.modules())  # some pipelines make empty ones
+    registries = (getattr(m, _REGISTRY, None) for m in module.modules())  # some pipelines make empty ones
     altered = getattr(module, "peft_config", None) or getattr(module, "use_tiling", False)
     return bool(altered) or any(registry and registry.hooks for registry in registries)
 

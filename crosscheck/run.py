@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import os
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -55,19 +56,24 @@ MAX_SIDE, MAX_BATCH, MAX_FRAMES, MAX_STEPS = 8_192, 1_024, 10_000, 10_000
 MAX_PIXELS = MAX_SIDE * MAX_SIDE
 
 
+#: What answers for components is put into torch's own classes, for the whole process.
+_TURN = threading.RLock()
+
+
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection: it would walk through all that torch and transformers are, for a fifth of the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
+def _alone() -> Iterator[None]:
+    """One at a time, and no garbage collection: it would walk through all of torch, for a fifth of the time."""
+    with _TURN:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collecting:
+                gc.enable()
 
 
-@_uncollected()
+@_alone()
 def check_pipeline(
     model: Any = "sd21-base",
     *,
@@ -102,9 +108,7 @@ def check_pipeline(
         "num_inference_steps": num_inference_steps,
         "guidance_scale": guidance_scale,
     }
-    _check_sizes(batch_size, asked)
-    if guidance_scale is not None and not (isinstance(guidance_scale, int | float) and math.isfinite(guidance_scale)):
-        raise UsageError(f"guidance scale: got {guidance_scale!r}; allowed: a finite number")
+    check_workload(batch_size, asked)
     label, pipe, defaults = pipelines.load(model)
     with _undisturbed(pipe, call):
         own = getattr(pipe, "scheduler", None)
@@ -114,7 +118,7 @@ def check_pipeline(
             pipe.scheduler = _scheduler(scheduler, own)
         asked = {**defaults, **{name: value for name, value in asked.items() if value is not None}}
         asked, sizes = _completed(pipe, asked, batch_size, call)
-        _check_sizes(batch_size, sizes)
+        check_workload(batch_size, sizes)
         _check_arguments(pipe, call)
         hollow = _run(pipe, {**asked, **call})
         workload = Workload(
@@ -188,7 +192,11 @@ def _remember_in(folder: Path, turn: Any) -> None:
 # -- what to ask of it -------------------------------------------------------------------------------------------------
 
 
-def _check_sizes(batch_size: int, asked: Mapping[str, Any]) -> None:
+def check_workload(batch_size: int, asked: Mapping[str, Any]) -> None:
+    """Refuse sizes and a guidance scale that no pipeline is run with. Raises `UsageError`."""
+    guidance_scale = asked.get("guidance_scale")
+    if guidance_scale is not None and not (isinstance(guidance_scale, int | float) and math.isfinite(guidance_scale)):
+        raise UsageError(f"guidance scale: got {guidance_scale!r}; allowed: a finite number")
     limits = {
         "height": (asked.get("height"), MAX_SIDE),
         "width": (asked.get("width"), MAX_SIDE),
@@ -235,7 +243,7 @@ def _completed(
         result["num_inference_steps"] = asked.get("num_inference_steps", configs.STEPS)
     if "guidance_scale" in parameters:
         result["guidance_scale"] = asked.get("guidance_scale", parameters["guidance_scale"].default)
-    _check_sizes(batch_size, sizes)
+    check_workload(batch_size, sizes)
     given = {name for name, value in call.items() if value is not None}
     if "prompt" in parameters:
         result["prompt"] = None if "prompt_embeds" in given else [PROMPT] * batch_size if batch_size > 1 else PROMPT

@@ -17,6 +17,7 @@ from crosscheck import pipelines
 from crosscheck.backends.analytic.options import NoClosedForm
 from crosscheck.generation import Generation
 from crosscheck.records import HEADLINE, CrosscheckError, Record, UsageError, one_line
+from crosscheck.run import check_pipeline, check_workload
 
 #: Points of one sweep.
 MAX_POINTS = 100_000
@@ -91,10 +92,8 @@ def _closed_form(name: str, folder: Path) -> Generation | None:
 def _reckoned(name: str, generation: Generation, point: Mapping[str, Any]) -> Point | None:
     """A point by the closed form; None where this workload has none."""
     asked = generation.own._replace(**{field: point[key] for key, field in _FIELDS.items() if key in point})
-    for what in ("batch_size", "num_inference_steps"):
-        if point.get(what, 1) < 1:
-            return _failed(name, point, f"{what}: got {point[what]}; allowed: a whole number from 1")
     try:
+        check_workload(point.get("batch_size", 1), point)
         work = generation.work(asked, height=point.get("height"), width=point.get("width"))
     except NoClosedForm:
         return None
@@ -125,8 +124,6 @@ def _traced(jobs: Sequence[tuple[int, str, str, dict[str, Any]]], engine: str | 
 
 def _run(name: str, folder: str, point: Mapping[str, Any]) -> Point:
     """One run of the pipeline; every error is the point's own."""
-    from crosscheck.run import check_pipeline
-
     try:
         generation = check_pipeline(folder, backends=(), **point).generation
     except Exception as error:

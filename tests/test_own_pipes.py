@@ -1,9 +1,12 @@
 """A pipe of the caller's, with what callers change about pipes: counted as it would run, and left as it was."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import families
 import pytest
+import torch
+import torch.nn.functional as F
 from installed import needs
 from real_runs import compare
 
@@ -165,3 +168,69 @@ def test_a_cache_that_decides_on_values_is_named():
     pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=0.2))
     with pytest.raises(UncountedError, match="its forward decides on a floating value"):
         crosscheck.check_pipeline(pipe, backends=(), height=64, width=64, num_inference_steps=4)
+
+
+def at_the_first_step(change):
+    """A callback, which pipelines call after each step."""
+
+    def callback(pipe, step, timestep, tensors):
+        if step == 0:
+            change(pipe)
+        return tensors
+
+    return {"callback_on_step_end": callback, "num_inference_steps": 3}
+
+
+def without_middle(pipe):
+    pipe.unet.mid_block = None
+
+
+def test_what_a_callback_changes_counts_from_then_on():
+    whole = as_it_is("StableDiffusionPipeline", num_inference_steps=3)["unet"]
+    less = ran("StableDiffusionPipeline", lambda pipe: None, **at_the_first_step(without_middle))["unet"]
+    none = ran("StableDiffusionPipeline", without_middle, num_inference_steps=3)["unet"]
+    calls = 3 + 1  # PNDM takes the second step twice
+    assert calls * (whole - less) == (calls - 1) * (whole - none)
+
+
+def test_no_closed_form_confirms_what_a_callback_changed():
+    pipe = families.build("StableDiffusionPipeline")
+    run = crosscheck.check_pipeline(pipe, backends=(), **families.call(pipe) | at_the_first_step(without_middle))
+    assert run.generation.recommended.status == "unconfirmed"
+    assert pipe.unet.mid_block is not None
+
+
+def test_tiles_have_a_total_and_no_closed_form():
+    pipe = changed("StableDiffusionPipeline", tiled)()
+    run = crosscheck.check_pipeline(pipe, backends=("thop",), **families.call(pipe))
+    assert run.component("vae_decoder").recommended.status == "unconfirmed"
+    assert run.component("vae_decoder")["thop"].residual == 0
+    assert run.generation.recommended.macs == sum(part.macs for part in run.generation.components)
+
+
+def test_attention_outside_every_component():
+    def outside(pipe):
+        q = torch.zeros(1, 2, 64, 8)
+        F.scaled_dot_product_attention(q, q, q)
+
+    pipe = families.build("StableDiffusionPipeline")
+    run = crosscheck.check_pipeline(pipe, backends=(), **families.call(pipe) | at_the_first_step(outside))
+    assert run.generation.outside_macs == 2 * 64 * 64 * (8 + 8)
+
+
+def test_tokenizers_and_generators_are_as_before():
+    pipe = families.build("StableDiffusionPipeline")
+    tokens, generator = pipe.tokenizer("a cat").input_ids, torch.Generator().manual_seed(3)
+    crosscheck.check_pipeline(pipe, backends=(), **families.call(pipe) | {"generator": generator})
+    assert pipe.tokenizer("a cat").input_ids == tokens
+    assert (pipe.tokenizer.backend_tokenizer.padding, pipe.tokenizer.backend_tokenizer.truncation) == (None, None)
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(3).get_state())
+
+
+def test_two_threads_take_turns():
+    def total(_):
+        pipe = families.build("StableDiffusionPipeline")
+        return crosscheck.check_pipeline(pipe, backends=(), **families.call(pipe)).generation.recommended.macs
+
+    with ThreadPoolExecutor(2) as threads:
+        assert len(set(threads.map(total, range(2)))) == 1

@@ -97,11 +97,31 @@ def test_defaults_are_the_pipeline_s():
 
 
 def test_the_grid_is_every_combination_in_order():
-    found = points("sd21-base", height=[512, 768], num_inference_steps=[1, 2])
+    found = points("sd21-base", height=[512, 768], num_inference_steps=[2, 3])
     assert [(p.asked["height"], p.asked["width"], p.asked["num_inference_steps"]) for p in found] == [
-        (512, 512, 1), (512, 512, 2), (768, 768, 1), (768, 768, 2)
+        (512, 512, 2), (512, 512, 3), (768, 768, 2), (768, 768, 3)
     ]  # fmt: skip
     assert found[1].macs - found[0].macs == 2 * UNET
+
+
+@pytest.mark.parametrize(
+    ("model", "axes"),
+    [
+        ("sd21-base", {"guidance_scale": [float("nan")]}),
+        ("sd21-base", {"height": [8200]}),
+        ("sd21-base", {"num_inference_steps": [1000]}),
+        ("flux1-dev", {"scheduler": ["EulerDiscreteScheduler"]}),
+    ],
+)
+def test_what_a_run_refuses_has_no_number(model, axes):
+    (point,) = points(model, **axes)
+    assert point.macs is None
+    assert point.error
+
+
+def test_one_step_of_pndm_is_one_call():
+    (one,) = points("sd21-base", num_inference_steps=[1])
+    assert one.components["unet"] == 2 * UNET  # both branches
 
 
 def test_a_failed_point_costs_that_point_only():
@@ -183,7 +203,7 @@ def test_a_point_that_fails_is_said_and_the_exit_status_too(place):
     [
         (("sd21-bas", "--height", 512), "unknown model 'sd21-bas'; did you mean"),
         (("sd21-base", "--height", 515), "no point could be counted; the first says: height: got 515"),
-        (("sd21-base", "--steps", 0), "num_inference_steps: got 0"),
+        (("sd21-base", "--steps", 0), "steps: got 0"),
     ],
 )
 def test_bad_input_is_one_line(place, args, message):

@@ -115,6 +115,18 @@ def test_fvcore_runs_the_hooks_that_there_are(everywhere):
     assert outcome.uncounted == {"aten::repeat": 1}
 
 
+class OwnCall(nn.Linear):
+    """Runs its forward twice by a way of its own."""
+
+    def _call_impl(self, *args, **kwargs):
+        return super()._call_impl(*args, **kwargs) + super()._call_impl(*args, **kwargs)
+
+
+def test_fvcore_calls_a_module_in_the_module_s_own_way():
+    outcome = measure.measure([case_of(OwnCall(8, 4).to("meta"), (zeros(3, 8),), {})], ("fvcore",))[0]
+    assert outcome.outcomes["fvcore"].macs == 2 * 3 * 8 * 4
+
+
 def test_fvcore_without_help_fails_or_drops_convolutions_on_meta():
     """What the help is for: alone, fvcore can't trace a convolution on meta."""
     from fvcore.nn import FlopCountAnalysis
