@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from typing import Any
 
 import pytest
 
 from crosscheck import backends, causes, ledger
+from crosscheck.backends.interface import NotApplicable
 
 INSTALLED = ledger.environment()
 
@@ -25,10 +25,11 @@ def needs(condition: str, why: str) -> pytest.MarkDecorator:
 
 def extra(name: str) -> Any:
     """A counter of the ``counters`` extra, as a parameter; skipped where its package is not installed."""
-    module = importlib.import_module(backends.COUNTERS[name].partition(":")[0])
-    distribution = module.__dict__[backends.COUNTERS[name].partition(":")[2]].distribution
-    absent = importlib.util.find_spec(distribution.replace("-", "_")) is None
-    return pytest.param(name, marks=pytest.mark.skipif(absent, reason=f"{distribution} is not installed"))
+    try:
+        backends.load(name)
+    except NotApplicable as reason:
+        return pytest.param(name, marks=pytest.mark.skip(reason=str(reason)))
+    return name
 
 
 #: The core backends that give numbers here: torch 2.0 has no counter of its own.

@@ -128,6 +128,16 @@ def test_listing_and_choosing_import_no_backend(installed):
     assert backends.choose(("sample",)) == ("analytic", "aten", "sample")
 
 
+def test_a_counter_that_is_not_installed_is_skipped_with_the_line_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ptflops", None)  # as if it were not there
+    monkeypatch.delitem(sys.modules, "crosscheck.backends.ptflops", raising=False)
+
+    check = crosscheck.check(*block(), backends=("ptflops-aten",))
+
+    assert isinstance(check["ptflops-aten"], Skipped)
+    assert check["ptflops-aten"].reason.endswith("install it with: pip install ptflops")
+
+
 def test_a_core_name_stays_ours(installed):
     wrong = counter("Count(macs=1)", name="thop")
     installed({"thop": "sample_module:Sample"}, {"sample_module": wrong})

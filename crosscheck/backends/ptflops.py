@@ -10,6 +10,7 @@ import io
 from typing import Any
 
 import torch
+from ptflops import get_model_complexity_info
 
 from crosscheck.backends.entry import Entry
 from crosscheck.backends.interface import Backend, Case, Count
@@ -35,8 +36,6 @@ class PtflopsAten(Backend):
     leaves_behind = frozenset({"training flag changed"})  # ptflops/aten_engine.py:114, eval() for good
 
     def run(self, case: Case) -> int:
-        from ptflops import get_model_complexity_info
-
         entry = Entry(case)
         named = {f"x{i}": tensor for i, tensor in enumerate(entry.inputs)}
         with contextlib.redirect_stdout(io.StringIO()) as said:
