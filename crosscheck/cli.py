@@ -132,22 +132,15 @@ def run(
         raise UsageError(f"--json {json} is a folder; with one model it names a file")
     for folder in (output, json_folder, json.parent if json and not json_folder else None):
         _writable(folder)
-    options: dict[str, Any] = {
-        "height": height,
-        "width": width,
-        "num_frames": frames,
-        "batch_size": batch_size,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance_scale,
-        "scheduler": scheduler,
+    options = {
+        **_arguments(height, width, frames, batch_size, steps, guidance_scale, scheduler),
         "backends": backend,
     }
-    counted = check_pipelines(chosen, **options)
+    several = check_pipelines(chosen, **options) if len(chosen) > 1 else None
     ledgers = []
     for model in chosen:
         with _progress(model) as progress:
-            alone = len(chosen) == 1
-            ledger = check_pipeline(model, progress=progress, **options) if alone else next(counted)
+            ledger = next(several) if several else check_pipeline(model, progress=progress, **options)
         ledgers.append(ledger)
         _print(report.summary(ledger), sys.stdout)
         if output:
@@ -285,15 +278,7 @@ def sweep(
 
     for folder in (output, json.parent if json else None):
         _writable(folder)
-    axes = {
-        "height": height,
-        "width": width,
-        "num_frames": frames,
-        "batch_size": batch_size,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance_scale,
-        "scheduler": scheduler,
-    }
+    axes = _arguments(height, width, frames, batch_size, steps, guidance_scale, scheduler)
     points = sweeps.sweep(models, {name: values for name, values in axes.items() if values}, engine=engine)
     _print(pages.text(points), sys.stdout)
     if output:
@@ -312,6 +297,21 @@ def _positive(**sizes: int | None) -> None:
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise UsageError(f"{name.replace('_', ' ')}: got {size}; allowed: a whole number from 1")
+
+
+def _arguments(
+    height: Any, width: Any, frames: Any, batch_size: Any, steps: Any, guidance_scale: Any, scheduler: Any
+) -> dict[str, Any]:
+    """Our options by the names that a pipeline's call has for them."""
+    return {
+        "height": height,
+        "width": width,
+        "num_frames": frames,
+        "batch_size": batch_size,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
+        "scheduler": scheduler,
+    }
 
 
 @app.command("list")

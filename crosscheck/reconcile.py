@@ -11,6 +11,7 @@ from crosscheck import causes
 from crosscheck.records import (
     HEADLINE,
     OPS,
+    CaseResult,
     Census,
     Component,
     ConfigError,
@@ -29,7 +30,6 @@ from crosscheck.records import (
 
 if TYPE_CHECKING:
     from crosscheck.backends.interface import Case
-    from crosscheck.records import CaseResult
 
 
 def component(

@@ -118,7 +118,6 @@ def check_pipeline(
             pipe.scheduler = _scheduler(scheduler, own)
         asked = {**defaults, **{name: value for name, value in asked.items() if value is not None}}
         asked, sizes = _completed(pipe, asked, batch_size, call)
-        check_workload(batch_size, sizes)
         _check_arguments(pipe, call)
         hollow = _run(pipe, {**asked, **call})
         workload = Workload(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from crosscheck.causes.declare import NoNumber, cause, is_complex, no_number, products
+from crosscheck.causes.declare import NoNumber, cause, complex_as_real, no_number, products
 from crosscheck.records import Census, OpRow, Skipped
 
 _FLOP_COUNTER = frozenset({"flop_counter"})
@@ -48,7 +48,7 @@ def _flop_counter_sees(row: OpRow) -> bool:
     "torch/utils/flop_counter.py:729-751 (formulas of shapes alone)",
 )
 def _flop_counter_complex(census: Census) -> int:
-    return -sum(3 * row.macs // 4 for row in products(census) if is_complex(row) and _flop_counter_sees(row))
+    return complex_as_real(census, _flop_counter_sees)
 
 
 no_number(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, cause, elements, is_complex, no_number, products, summed
+from crosscheck.causes.declare import NoNumber, cause, complex_as_real, elements, no_number, products, summed
 from crosscheck.records import Census, Failed, ModuleRow, OpRow
 
 _FVCORE = frozenset({"fvcore", "fvcore-plain", "fvcore-meta"})
@@ -192,7 +192,7 @@ def _fvcore_no_handle(census: Census) -> int:
     "fvcore/nn/jit_handles.py:82-124 (shapes alone)",
 )
 def _fvcore_complex(census: Census) -> int:
-    return -sum(3 * row.macs // 4 for row in products(census) if is_complex(row) and _fvcore_sees(row))
+    return complex_as_real(census, _fvcore_sees)
 
 
 no_number(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from crosscheck.causes.declare import cause, is_complex, products
+from crosscheck.causes.declare import cause, complex_as_real, products
 from crosscheck.records import Census, OpRow
 
 _ATEN = frozenset({"ptflops-aten"})
@@ -59,4 +59,4 @@ def _no_rule(census: Census) -> int:
     "ptflops/aten_ops.py:23-106 (0.7.5), of shapes alone",
 )
 def _complex(census: Census) -> int:
-    return -sum(3 * row.macs // 4 for row in products(census) if is_complex(row) and row.aten in _HANDLED)
+    return complex_as_real(census, lambda row: row.aten in _HANDLED)

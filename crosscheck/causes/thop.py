@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from crosscheck.causes.declare import attention_macs, cause, elements, is_complex, is_one_of, products, summed
+from crosscheck.causes.declare import attention_macs, cause, complex_as_real, elements, is_one_of, products, summed
 from crosscheck.records import Census, ModuleRow, OpRow
 
 _THOP = frozenset({"thop", "thop-plain", "thop-query-only"})
@@ -234,8 +234,4 @@ def _thop_shared(census: Census) -> int:
     "thop/vision/calc_func.py:90-91 (shapes alone)",
 )
 def _thop_complex(census: Census) -> int:
-    def share(row: OpRow, module: ModuleRow) -> int:
-        seen = row.macs and not row.direct and _thop_rule(row, module)
-        return -3 * row.macs // 4 if seen and is_complex(row) else 0
-
-    return summed(census, share)
+    return complex_as_real(census, lambda row: not row.direct and _thop_rule(row, census.modules[row.module]))
