@@ -70,6 +70,8 @@ class ModuleRow(Record, frozen=True, kw_only=True):
 
     class_name: str
     """Exact class with its module, e.g. ``torch.nn.modules.linear.Linear``."""
+    base: str = ""
+    """The class of torch.nn that it is or derives from, e.g. ``Linear``; empty where that is ``Module`` alone."""
     paths: tuple[tuple[str, ...], ...]
     """For each module all its dotted paths; several where parents share it."""
     params: int
@@ -83,6 +85,9 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     """Times each was entered by ``forward`` itself, where hooks don't see it."""
     visits: int = 1
     """Times a walk over children reaches each: more than once where several parents share it."""
+    native: bool = False
+    """Torch runs it, or what holds it, as one kernel in evaluation without gradients, where nothing watches the
+    parts."""
 
 
 class OpRow(Record, frozen=True, kw_only=True):
@@ -108,7 +113,7 @@ class OpRow(Record, frozen=True, kw_only=True):
     macs: int = 0
     """MACs of all of them; 0 outside the headline."""
     length: int = 0
-    """Size of the dimension a softmax runs over."""
+    """Size of the dimension a softmax runs over; what an average pooling adds up over one channel, all windows."""
 
 
 class AttentionRow(Record, frozen=True, kw_only=True):
@@ -121,6 +126,8 @@ class AttentionRow(Record, frozen=True, kw_only=True):
     masked: bool
     dtype: str
     module: int
+    function: str = ""
+    """The outermost torch function it came from, e.g. ``multi_head_attention_forward``; empty where none was seen."""
     count: int
     macs: int
     """Dense MACs of all of them: batch x heads x N_q x N_kv x (d_qk + d_v)."""

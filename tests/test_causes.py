@@ -15,6 +15,7 @@ from torch import nn
 import crosscheck
 from crosscheck import backends, causes, reconcile, report
 from crosscheck import ledger as ledgers
+from crosscheck.backends.interface import NotApplicable
 from crosscheck.records import Counted, Failed, Measured, Skipped
 
 imported_by_name = F.scaled_dot_product_attention
@@ -62,6 +63,27 @@ def written_out_attention() -> nn.Module:
     config = CLIPTextConfig(hidden_size=8, num_attention_heads=2)
     config._attn_implementation = "eager"
     return CLIPAttention(config).eval()
+
+
+def pooled(self, x):
+    """Attention by the function that nn.MultiheadAttention calls, with an output of another width, as CLIP pools."""
+    return F.multi_head_attention_forward(
+        x, x, x, 8, 2, self.qkv.weight, self.qkv.bias, None, None, False, 0.0, self.out.weight, self.out.bias,
+        need_weights=False,
+    )[0]  # fmt: skip
+
+
+#: Two heads of 4.
+MULTIHEAD = Function(
+    lambda self, x: self.layer(x, x, x, need_weights=False)[0], layer=nn.MultiheadAttention(8, 2, batch_first=True)
+).eval()
+
+
+class WithMore(nn.Linear):
+    """A linear layer with a product of its own in it."""
+
+    def forward(self, x):
+        return super().forward(x) + torch.matmul(x, self.weight)
 
 
 class OwnLinear(nn.Linear):
@@ -181,6 +203,22 @@ CASES = {
         "meta",
         -3 * 4 * 4 * 4,
     ),
+    # 5 steps of 2 rows with a state of 3: 16 an element of an LSTM's states, 13 of a GRU's, 3 of an RNN's; 8 without
+    # biases. The projections of a step are exact.
+    "thop-recurrent": (
+        "thop",
+        Function(
+            lambda self, x: [layer(x)[0] for layer in self.layers],
+            layers=nn.ModuleList([nn.LSTM(4, 3), nn.GRU(4, 3), nn.RNN(4, 3), nn.LSTM(4, 3, bias=False)]),
+        ),
+        [(5, 2, 4)],
+        "meta",
+        5 * 2 * 3 * (16 + 13 + 3 + 8),
+    ),
+    # 2 heads of 4 over 5 tokens, fused
+    "thop-native-attention": ("thop", MULTIHEAD, [(1, 5, 8)], "cpu without gradients", -2 * 5 * 5 * 8),
+    # four projections 8 x 8 of 5 tokens too
+    "native-layer": ("flop_counter", MULTIHEAD, [(1, 5, 8)], "cpu without gradients", -(2 * 5 * 5 * 8 + 4 * 5 * 64)),
     # four real products a complex one, three of them missed
     "thop-complex-as-real": ("thop", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
     "fvcore-complex-as-real": ("fvcore", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
@@ -216,6 +254,79 @@ CASES = {
         -(3 * 4 * 4 * 4 + 3 * 4 * 4),
     ),
     "ptflops-aten-complex-as-real": ("ptflops-aten", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    "ultralytics-thop-norm": (
+        "ultralytics-thop",
+        nn.Sequential(nn.LayerNorm(8), nn.GroupNorm(2, 6), nn.BatchNorm2d(6, affine=False)),
+        X,
+        "meta",
+        (4 + 4 + 2) * ELEMENTS,
+    ),
+    # rows of 8: 3 x 8 - 1 each, one more with a logarithm; and of 5, in each of 2 heads for 5 queries
+    "ultralytics-thop-softmax": (
+        "ultralytics-thop",
+        Function(
+            lambda self, x: (self.a(x), self.b(x), self.c(x[0, :1, :5])),
+            a=nn.Softmax(dim=-1),
+            b=nn.LogSoftmax(dim=-1),
+            c=MULTIHEAD,
+        ),
+        X,
+        "meta",
+        ELEMENTS // 8 * (23 + 24) + 2 * 5 * 14,
+    ),
+    # 5 tokens of 8 to an output of 3, taken for 8
+    "ultralytics-thop-output-width": (
+        "ultralytics-thop",
+        Function(pooled, qkv=nn.Linear(8, 24), out=nn.Linear(8, 3)),
+        [(5, 1, 8)],
+        "meta",
+        5 * 8 * (8 - 3),
+    ),
+    "ultralytics-thop-prelu": ("ultralytics-thop", nn.PReLU(), X, "meta", ELEMENTS),
+    # each of 2 x 6 channels: 4 x 4 windows of 2 x 2; then 5 x 5 windows of 2 x 2, of the padding nothing counted
+    "ultralytics-thop-avgpool": (
+        "ultralytics-thop",
+        nn.Sequential(nn.AvgPool2d(2), nn.AvgPool2d(2, 1, 1, count_include_pad=False)),
+        X,
+        "meta",
+        # a row of windows over 4 with a margin reads 1 + 2 + 2 + 2 + 1
+        2 * 6 * (64 + 16 + 8 * 8 + 25),
+    ),
+    # 3 windows over 8: 0-2, 2-5 and 5-7, which read 9
+    "ultralytics-thop-adaptive-avgpool": (
+        "ultralytics-thop",
+        nn.AdaptiveAvgPool2d(3),
+        X,
+        "meta",
+        2 * 6 * (10 * 10 + 9),
+    ),
+    "ultralytics-thop-upsample": (
+        "ultralytics-thop",
+        nn.Sequential(nn.Upsample(scale_factor=2), nn.Upsample(size=(4, 4), mode="bicubic")),
+        X,
+        "meta",
+        259 * (ELEMENTS // 4),
+    ),
+    # one product of 3 more for each of 2 x 5 outputs
+    "ultralytics-thop-bilinear": ("ultralytics-thop", nn.Bilinear(4, 3, 5), [(2, 4), (2, 3)], "meta", 2 * 5 * 3),
+    "ultralytics-thop-recurrent": ("ultralytics-thop", nn.GRU(4, 3), [(5, 2, 4)], "meta", 5 * 2 * 3 * 13),
+    "ultralytics-thop-no-rule": (
+        "ultralytics-thop",
+        Function(lambda self, a: torch.baddbmm(a, a, a) @ a),
+        [(3, 4, 4)],
+        "meta",
+        -3 * 4 * 4 * 4,
+    ),
+    # a linear layer with a second product in it, as some write LoRA: 2 x 6 x 8 rows
+    "ultralytics-thop-inside-a-rule": ("ultralytics-thop", WithMore(8, 8), X, "meta", -ELEMENTS * 8),
+    "ultralytics-thop-einsum": (
+        "ultralytics-thop",
+        Function(lambda self, a: torch.einsum("ij,jk,kl->il", a, a, a) + torch.einsum("ij,jk->ik", a, a)),
+        [(4, 4)],
+        "meta",
+        -2 * 4 * 4 * 4,
+    ),
+    "ultralytics-thop-complex-as-real": ("ultralytics-thop", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
 }
 
 
@@ -226,11 +337,13 @@ def test_every_cause_has_a_case_that_fires():
 @pytest.mark.parametrize("name", CASES)
 def test_a_cause_fires_by_the_derived_integer(name):
     backend, module, shapes, device, worth = CASES[name]
-    dtype, device = (torch.complex64, "cpu") if device == "complex" else (torch.float32, device)
+    grad = device != "cpu without gradients"
+    dtype, device = (torch.complex64, "cpu") if device == "complex" else (torch.float32, device.split()[0])
     inputs = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
     training = [m.training for m in module.modules()]
 
-    check = crosscheck.check(module.to(device), *inputs, backends=(backend,))
+    with torch.set_grad_enabled(grad):
+        check = crosscheck.check(module.to(device), *inputs, backends=(backend,))
     outcome, applies = check[backend], causes.holds(causes.CAUSES[name].only_in, INSTALLED)
 
     if isinstance(outcome, Skipped) and backend in backends.COUNTERS:
@@ -245,10 +358,23 @@ def test_a_cause_fires_by_the_derived_integer(name):
     assert training == [m.training for m in module.modules()]
 
 
+def compiled():
+    return Function(lambda self, x: self.a(x), a=torch.compile(nn.Linear(3, 3)))
+
+
+def scripted():
+    return Function(lambda self, x: self.a(x), a=torch.jit.script(nn.Linear(3, 3)))
+
+
 CONV = (nn.Conv2d(6, 4, 3), X)
 #: name -> backend and what it is run on
 WITHOUT_NUMBER = {
     "flop_counter-absent": ("flop_counter", *CONV),
+    "thop-compiled": ("thop", compiled, [(3, 3)]),
+    "thop-scripted": ("thop", scripted, [(3, 3)]),
+    "fvcore-compiled": ("fvcore", compiled, [(3, 3)]),
+    "fvcore-scripted": ("fvcore", scripted, [(3, 3)]),
+    "ptflops-aten-lazy": ("ptflops-aten", nn.LazyLinear(3, device="meta"), [(3, 3)]),
     "fvcore-bool-number": ("fvcore", Function(lambda self, x: x @ (x > 0).masked_fill(x > 1, False).float()), [(3, 3)]),
     "fvcore-meta-assertion": ("fvcore-meta", *CONV),
     "fvcore-meta-tensor-condition": ("fvcore-meta", nn.Conv1d(6, 4, 3), [(2, 6, 8)]),
@@ -263,6 +389,7 @@ def test_every_lack_of_a_number_has_a_case():
 def test_a_lack_of_a_number_is_as_predicted(name):
     backend, module, shapes = WITHOUT_NUMBER[name]
     known = causes.NO_NUMBER[name]
+    module = module if isinstance(module, nn.Module) else module()
 
     outcome = crosscheck.check(module.to("meta"), *(torch.zeros(s, device="meta") for s in shapes),
                                backends=(backend,))[backend]  # fmt: skip
@@ -333,6 +460,15 @@ def test_conditions(condition, environment, holds):
     assert causes.holds(condition, environment) is holds
 
 
+def owns_thop(cause):
+    """Whether the files of ``thop`` are of the package that a cause is about."""
+    try:
+        backends.load("ultralytics-thop" if cause.startswith("ultralytics") else "thop")
+    except NotApplicable:
+        return False
+    return True
+
+
 SOURCE = re.compile(r"((?:thop|fvcore|torch|ptflops)/[\w/]+\.py):([\d,\-]+)")
 
 
@@ -345,6 +481,8 @@ def test_sources_are_where_they_say(name):
         package = importlib.util.find_spec(file_name.split("/")[0])
         if package is None and name.startswith(tuple(backends.COUNTERS)):
             pytest.skip(f"{file_name.split('/')[0]} is not installed")
+        if file_name.startswith("thop/") and not owns_thop(name):
+            pytest.skip("another package is imported as thop")
         text = (Path(package.submodule_search_locations[0]).parent / file_name).read_text().splitlines()
         for number in map(int, re.findall(r"\d+", lines)):
             assert text[number - 1].strip(), (file_name, number)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from math import prod
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -23,6 +24,7 @@ from crosscheck import attention
 from crosscheck.backends import rules
 from crosscheck.backends.entry import call
 from crosscheck.backends.interface import Backend, Case, Count
+from crosscheck.backends.native import natives
 from crosscheck.records import HEADLINE, AttentionRow, Census, EinsumRow, ModuleRow, Op, OpRow, UncountedError
 
 _ATTENTION = "scaled_dot_product_attention"
@@ -108,6 +110,7 @@ class Tracer(TorchDispatchMode):
         self._visit(root)
         # Now: a lazy module changes its class at its first forward.
         self._class_names = {key: f"{type(m).__module__}.{type(m).__qualname__}" for key, m in self._modules.items()}
+        self._bases = {key: _base(type(m)) for key, m in self._modules.items()}
         self._stack = [_Frame(id(root), False)]
         self._functions = _Functions()
         self._thread = threading.get_ident()
@@ -115,7 +118,7 @@ class Tracer(TorchDispatchMode):
         self._calls: Counter[int] = Counter()
         self._direct: Counter[int] = Counter()
         self.ops: Counter[_OpKey] = Counter()
-        self.attention: Counter[tuple[attention.AttentionCall, int]] = Counter()
+        self.attention: Counter[tuple[attention.AttentionCall, int, str]] = Counter()
         self.bool_numbers: set[str] = set()
         self.unplaced: dict[str, str] = {}
 
@@ -179,7 +182,7 @@ class Tracer(TorchDispatchMode):
                     torch.is_grad_enabled(),
                     frame.direct,
                     macs,
-                    shapes[0][args[1]] if placed == "softmax" and shapes[0] else 0,
+                    _length(placed, name, args, shapes, tuple(out.shape)),
                 )
             ] += 1
         return None
@@ -197,7 +200,7 @@ class Tracer(TorchDispatchMode):
         if threading.get_ident() != self._thread:
             return self._unplaced("scaled_dot_product_attention in a thread")
         self._attention_depth += 1
-        self.attention[call, self._stack[-1].module] += 1
+        self.attention[call, self._stack[-1].module, self._functions.name] += 1
         return None
 
     def _leave_attention(self) -> None:
@@ -275,10 +278,10 @@ class Tracer(TorchDispatchMode):
 
     # -- what came out ---------------------------------------------------------------------------------------------
 
-    def count(self, device: str) -> Count:
-        """MACs by headline op, and the census."""
+    def count(self, device: str, native: Collection[int] = ()) -> Count:
+        """MACs by headline op, and the census; ``native`` are ids of modules that torch may run as one kernel."""
         by_op = self._by_op()
-        return Count(macs=sum(by_op.values()), by_op=by_op, census=self._census(device))
+        return Count(macs=sum(by_op.values()), by_op=by_op, census=self._census(device, native))
 
     def _by_op(self) -> dict[str, int]:
         sums: dict[str, int] = dict.fromkeys(HEADLINE, 0)
@@ -287,19 +290,21 @@ class Tracer(TorchDispatchMode):
                 sums[key.op] += key.macs * count
         return sums
 
-    def _census(self, device: str) -> Census:
+    def _census(self, device: str, native: Collection[int]) -> Census:
         """What ran, in distinct rows: modules alike share a row, and so do operations."""
         rows: dict[tuple[Any, ...], list[tuple[str, ...]]] = {}
         place: dict[int, tuple[Any, ...]] = {}
         for key, module in self._modules.items():
             alike = (
                 self._class_names[key],
+                self._bases[key],
                 sum(p.numel() for p in module._parameters.values() if p is not None and not is_lazy(p)),
                 module.training,
                 next(module.children(), None) is None,
                 self._calls[key],
                 self._direct[key],
                 self._visits[key],
+                key in native,
             )
             place[key] = alike
             rows.setdefault(alike, []).append(tuple(self._paths[key]))
@@ -323,19 +328,20 @@ class Tracer(TorchDispatchMode):
         return tuple(OpRow(**{**key._asdict(), "macs": key.macs * count}, count=count) for key, count in merged.items())
 
     def _attention_rows(self, index: dict[Any, int], place: dict[int, Any]) -> tuple[AttentionRow, ...]:
-        merged: Counter[tuple[attention.AttentionCall, int]] = Counter()
-        for (seen, module), count in self.attention.items():
-            merged[seen, index[place[module]]] += count
+        merged: Counter[tuple[attention.AttentionCall, int, str]] = Counter()
+        for (seen, module, function), count in self.attention.items():
+            merged[seen, index[place[module]], function] += count
         return tuple(
             AttentionRow(
                 **seen._asdict(),
                 module=module,
+                function=function,
                 count=count,
                 macs=seen.macs * count,
                 causal_macs=seen.causal_macs * count,
                 query_only_macs=seen.query_only_macs * count,
             )
-            for (seen, module), count in merged.items()
+            for (seen, module, function), count in merged.items()
         )
 
 
@@ -349,16 +355,17 @@ class Aten(Backend):
         tracer = Tracer(case.module)
         with tracer.tracing():
             call(case)
-        return tracer.count(case.device)
+        return tracer.count(case.device, natives(case))
 
     def read(self, result: Count) -> Count:
         return result
 
 
 def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleRow:
-    class_name, params, training, leaf, calls, direct, visits = alike
+    class_name, base, params, training, leaf, calls, direct, visits, native = alike
     return ModuleRow(
         class_name=class_name,
+        base=base,
         paths=tuple(paths),
         params=params,
         training=training,
@@ -366,7 +373,39 @@ def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleR
         calls=calls,
         direct=direct,
         visits=visits,
+        native=native,
     )
+
+
+def _base(cls: type) -> str:
+    """The nearest class of torch.nn among ``cls`` and its bases; a lazy one is what it becomes."""
+    torchs = (base for base in cls.__mro__ if base.__module__.startswith("torch.nn.modules."))
+    name = next((base.__name__ for base in torchs if "Lazy" not in base.__name__), "")
+    return "" if name == "Module" else name
+
+
+def _length(op: Op, name: str, args: Any, shapes: tuple[tuple[int, ...], ...], out: tuple[int, ...]) -> int:
+    if op == "softmax" and shapes[0]:
+        length: int = shapes[0][args[1]]
+        return length
+    if name in {"avg_pool2d", "avg_pool3d"}:
+        dims = int(name[-2])
+        stated = dict(zip(("kernel", "stride", "padding", "ceil", "include_pad"), args[1:], strict=False))
+        kernel, padding = _each(stated["kernel"], dims), _each(stated.get("padding", 0), dims)
+        stride = _each(stated.get("stride") or kernel, dims)
+        margin = padding if stated.get("include_pad", True) else (0,) * dims
+        sides = zip(shapes[0][-dims:], out[-dims:], kernel, stride, padding, margin, strict=True)
+        return prod(
+            sum(max(min(i * s - p + k, size + m) - max(i * s - p, -m), 0) for i in range(outputs))
+            for size, outputs, k, s, p, m in sides
+        )
+    return 0
+
+
+def _each(value: Any, dims: int) -> tuple[int, ...]:
+    """A size for each dimension."""
+    given = (value,) if isinstance(value, int) else tuple(value)
+    return given * dims if len(given) == 1 else given
 
 
 def _restore(cls: type, forward: Any) -> None:

@@ -1,12 +1,18 @@
-"""thop (Lyken17/pytorch-OpCounter): forward hooks with a rule for each exact module class.
+"""The two packages that are imported as ``thop``: Lyken17's pytorch-OpCounter, and its fork by Ultralytics.
 
-thop/profile.py:157-247 of 0.1.1.post2209072238. It sees modules, not functional calls, so the field adds a patch of
-scaled_dot_product_attention; both numbers come from one run.
+thop (thop/profile.py:157-247 of 0.1.1.post2209072238) has forward hooks with a rule for each exact module class. It
+sees modules, not functional calls, so the field adds a patch of scaled_dot_product_attention; both numbers come from
+one run. The fork needs no patch, which would count attention twice.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import importlib.util
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 
 from crosscheck import attention
 from crosscheck.backends.entry import Entry
@@ -38,11 +44,12 @@ class Thop(Backend):
         }
     )
 
+    def __init__(self) -> None:
+        _needs(self.distribution)
+
     def run(self, case: Case) -> ThopRun:
         import thop
 
-        if not hasattr(thop.profile.__globals__["register_hooks"], "items"):
-            raise NotApplicable("this `thop` is not Lyken17's; found another package of that import name")
         calls: list[attention.AttentionCall] = []
         entry = Entry(case)
         with attention.observing(calls.append):
@@ -73,6 +80,58 @@ class ThopQueryOnly(Thop):
 
     def read(self, result: ThopRun) -> Count:
         return Count(macs=result.returned + result.query_only)
+
+
+class UltralyticsThop(Backend):
+    """ultralytics-thop: rules by class and by its bases, and a mode that sees products written as functions.
+
+    thop/profile.py:373-513 of 2.2.3. Its numbers are MACs; norms are charged beside them.
+    """
+
+    name = "ultralytics-thop"
+    distribution = "ultralytics-thop"
+
+    def __init__(self) -> None:
+        _needs(self.distribution)
+
+    def run(self, case: Case) -> int:
+        import thop
+
+        entry = Entry(case)
+        returned, _ = thop.profile(entry, inputs=entry.inputs, verbose=False)
+        return exact(returned)
+
+    def read(self, result: int) -> Count:
+        return Count(macs=result)
+
+
+def _needs(distribution: str) -> None:
+    """Raises `NotApplicable` where ``import thop`` gives another package than ``distribution``.
+
+    thop and ultralytics-thop install the same files: of both, those of the one installed last are there.
+    """
+    recorded = {name: record for name in ("thop", "ultralytics-thop") if (record := _recorded(name))}
+    if distribution not in recorded:
+        alone = ", in an environment without thop, whose files it replaces" if "thop" in recorded else ""
+        raise NotApplicable(f"{distribution} is not installed; install it with: pip install {distribution}{alone}")
+    spec = importlib.util.find_spec("thop")
+    folder = Path(next(iter(spec.submodule_search_locations or ()), "")) if spec else Path()
+    content = (folder / "profile.py").read_bytes() if spec else b""
+    if recorded[distribution] != base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode():
+        others = next((name for name in recorded if name != distribution), "another package")
+        raise NotApplicable(
+            f"`import thop` gives the files of {others}, installed over those of {distribution}; uninstall both, then: "
+            f"pip install {distribution}"
+        )
+
+
+def _recorded(distribution: str) -> str:
+    """The hash of thop/profile.py in the record of what ``distribution`` installed; "" where it is not there."""
+    try:
+        files = metadata.distribution(distribution).files or ()
+    except metadata.PackageNotFoundError:
+        return ""
+    return next((file.hash.value for file in files if file.as_posix() == "thop/profile.py" and file.hash), "")
 
 
 def exact(number: float) -> int:

@@ -13,8 +13,15 @@ from collections.abc import Mapping
 
 from packaging.requirements import Requirement
 
-from crosscheck.causes import attention, flop_counter, fvcore, ptflops, thop  # noqa: F401  they declare their causes
-from crosscheck.causes.declare import CAUSES, NO_NUMBER, Cause, NoNumber
+from crosscheck.causes import (  # noqa: F401  they declare their causes
+    attention,
+    flop_counter,
+    fvcore,
+    ptflops,
+    thop,
+    ultralytics_thop,
+)
+from crosscheck.causes.declare import CAUSES, NO_NUMBER, Cause, NoNumber, seen_by
 from crosscheck.records import Census, Term
 
 __all__ = ["CAUSES", "NO_NUMBER", "Cause", "Environment", "NoNumber", "explain", "holds", "known", "no_number"]
@@ -25,8 +32,9 @@ Environment = Mapping[str, str]
 
 def explain(backend: str, environment: Environment, census: Census) -> tuple[Term, ...]:
     """The causes that fire for ``backend`` on what ran, each with its share of the gap in MACs."""
+    seen = seen_by(backend, census)
     terms = (
-        Term(cause=cause.name, macs=cause.predict(census))
+        Term(cause=cause.name, macs=cause.predict(census if cause.hidden else seen))
         for cause in CAUSES.values()
         if backend in cause.backends and holds(cause.only_in, environment)
     )

@@ -1,11 +1,12 @@
-"""Attention, whoever misses it."""
+"""Attention, and layers that torch runs as one kernel: whoever misses them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 
-from crosscheck.causes.declare import attention_macs, cause
-from crosscheck.records import Census
+from crosscheck.causes.declare import BY_OPERATOR, attention_macs, cause, in_native_layer, products
+from crosscheck.records import AttentionRow, Census
 
 
 @cause(
@@ -27,7 +28,7 @@ def _attention_not_counted(census: Census) -> int:
     "the rule B H N N D + B H N N + B H N N D with N and D from the query alone",
 )
 def _query_only(census: Census) -> int:
-    return sum(row.query_only_macs - row.macs for row in census.attention) - _query_softmax(census)
+    return sum(row.query_only_macs - row.macs for row in _patched(census)) - _query_softmax(census)
 
 
 @cause(
@@ -37,4 +38,21 @@ def _query_only(census: Census) -> int:
     "the middle term of B H N N D + B H N N + B H N N D",
 )
 def _query_softmax(census: Census) -> int:
-    return sum(row.count * prod(row.query[:-1]) * row.query[-2] for row in census.attention)
+    return sum(row.count * prod(row.query[:-1]) * row.query[-2] for row in _patched(census))
+
+
+def _patched(census: Census) -> Iterator[AttentionRow]:
+    """The calls that thop's patch sees: none in a layer that torch runs as one kernel while thop counts."""
+    return (row for row in census.attention if not census.modules[row.module].native)
+
+
+@cause(
+    "native-layer",
+    BY_OPERATOR,
+    "In evaluation and without gradients torch runs nn.MultiheadAttention and nn.TransformerEncoderLayer on a CPU as "
+    "one kernel each, of which the counter knows nothing.",
+    "torch/nn/modules/activation.py:1433; torch/nn/modules/transformer.py:917",
+    hidden=True,
+)
+def _native_layer(census: Census) -> int:
+    return -sum(row.macs for row in products(census) if in_native_layer(census, row))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import NamedTuple
+
+from msgspec import structs
 
 from crosscheck.records import HEADLINE, Census, Failed, ModuleRow, OpRow, Skipped
 
@@ -24,6 +26,8 @@ class Cause(NamedTuple):
     seen_in: tuple[str, ...] = ()
     """The releases in which models as they come show it, by any of these conditions; in others a model has to be
     changed first."""
+    hidden: bool = False
+    """It is about what the backend can't see; all others are about what is left."""
 
     @property
     def releases(self) -> tuple[str, ...]:
@@ -60,11 +64,12 @@ def cause(
     source: str,
     only_in: str = "",
     seen_in: tuple[str, ...] = (),
+    hidden: bool = False,
 ) -> Callable[[Callable[[Census], int]], Callable[[Census], int]]:
     """Declare the decorated function as what a cause predicts."""
 
     def add(predict: Callable[[Census], int]) -> Callable[[Census], int]:
-        CAUSES[name] = Cause(name, summary, source, backends, predict, only_in, seen_in)
+        CAUSES[name] = Cause(name, summary, source, backends, predict, only_in, seen_in, hidden)
         return predict
 
     return add
@@ -73,6 +78,23 @@ def cause(
 def no_number(entry: NoNumber) -> None:
     """Declare when a backend has no number."""
     NO_NUMBER[entry.name] = entry
+
+
+#: Tools that see operators, so that a layer which torch runs as one kernel is one operator to them.
+BY_OPERATOR = frozenset({"flop_counter", "fvcore", "fvcore-plain", "ptflops-aten"})
+
+
+def seen_by(backend: str, census: Census) -> Census:
+    """``census`` without what ``backend`` can't see as it is inside such a kernel."""
+    if backend not in BY_OPERATOR or not any(module.native for module in census.modules):
+        return census
+    return structs.replace(census, ops=tuple(row for row in census.ops if not in_native_layer(census, row)))
+
+
+def in_native_layer(census: Census, row: OpRow) -> bool:
+    """Whether an operation is inside a layer that torch runs as one kernel, where nothing watches its parts."""
+    module = census.modules[row.module]
+    return module.native and not module.training and not row.grad
 
 
 def products(census: Census) -> Iterator[OpRow]:
@@ -100,6 +122,28 @@ def attention_macs(census: Census) -> int:
     return sum(row.macs for row in census.ops if row.op == "attention")
 
 
+#: What torch.compile and torch.jit.script make of a module.
+COMPILED, SCRIPTED = "torch._dynamo.eval_frame.OptimizedModule", "torch.jit._script.RecursiveScriptModule"
+#: Gates of torch's recurrent layers and cells.
+GATES = {"RNN": 1, "RNNCell": 1, "GRU": 3, "GRUCell": 3, "LSTM": 4, "LSTMCell": 4}
+
+
+def gate_charges(row: OpRow, layer: str) -> int:
+    """What thop and its fork add to the products of a recurrent ``layer``: biases, gates and states.
+
+    For each element of a state, (7, 13) in GRU is 7 without and 13 with biases; (1, 3) in RNN, (8, 16) in LSTM.
+    """
+    if row.op != "linear":
+        return 0
+    gates = GATES[layer]
+    own, biases = {1: (1, 2), 3: (7, 6), 4: (8, 8)}[gates]
+    if row.aten == "mkldnn_rnn_layer":
+        states, biased = prod(row.shapes[0][:-1]) * row.shapes[2][1], any(len(shape) == 1 for shape in row.shapes)
+        return row.count * states * (own + biases * biased)
+    # A state comes from two products of all gates: of the input, and of the state before.
+    return row.count * prod(row.out) * (own + biases * (row.aten == "addmm")) // (2 * gates)
+
+
 def is_one_of(row: ModuleRow, names: str) -> bool:
     """Whether a module is exactly one of torch's own classes ``names``."""
     package, _, name = row.class_name.rpartition(".")
@@ -109,3 +153,28 @@ def is_one_of(row: ModuleRow, names: str) -> bool:
 def summed(census: Census, share: Callable[[OpRow, ModuleRow], int]) -> int:
     """``share`` of each row of operations and the modules it ran in."""
     return sum(share(row, census.modules[row.module]) for row in census.ops)
+
+
+def einsum(equation: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[str], str, dict[str, int]]:
+    """The terms of its operands, its output, and the size of each index; ``...`` is spelled out in capitals."""
+    inputs, arrow, output = equation.partition("->")
+    terms = inputs.split(",")
+    if "..." in equation:
+        terms, output = _without_ellipsis(terms, output, shapes)
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, size in zip(term, shape, strict=True):
+            sizes[letter] = max(sizes.get(letter, 1), size)
+    if not arrow:
+        letters = "".join(terms)
+        output = "".join(letter for letter in sizes if letters.count(letter) == 1)
+    return terms, output, sizes
+
+
+def _without_ellipsis(terms: Sequence[str], output: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[str], str]:
+    """With a capital letter for each dimension that ``...`` stands for, the last ones in common."""
+    hidden = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True)]
+    free = [letter for letter in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if letter not in "".join(terms)][: max(hidden)]
+    named = ["".join(free[len(free) - count :]) for count in hidden]
+    expanded = [term.replace("...", name) for term, name in zip(terms, named, strict=True)]
+    return expanded, output.replace("...", "".join(free))

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, cause, complex_as_real, elements, no_number, products, summed
+from crosscheck.causes.declare import (
+    COMPILED,
+    SCRIPTED,
+    NoNumber,
+    cause,
+    complex_as_real,
+    einsum,
+    elements,
+    no_number,
+    products,
+    summed,
+)
 from crosscheck.records import Census, Failed, ModuleRow, OpRow
 
 _FVCORE = frozenset({"fvcore", "fvcore-plain", "fvcore-meta"})
@@ -85,37 +97,56 @@ def _fvcore_adaptive_avgpool(census: Census) -> int:
 @cause(
     "fvcore-einsum",
     _FVCORE,
-    "fvcore takes half of the operations that numpy.einsum_path prints, which are rounded to four digits; so it also "
-    "charges an einsum that multiplies nothing half an operation an element.",
-    'fvcore/nn/jit_handles.py:141-189 (einsum_flop_jit); numpy/_core/einsumfunc.py (einsum_path, "%.3e")',
+    "fvcore takes half of the operations that numpy.einsum_path prints, which are one too many and rounded to four "
+    "digits, in an order of contraction that numpy chooses; an einsum that multiplies nothing costs half an operation "
+    "an element.",
+    'fvcore/nn/jit_handles.py:174-214 (einsum_flop_jit); numpy/_core/einsumfunc.py (einsum_path: opt_cost, "%.3e")',
 )
 def _fvcore_einsum(census: Census) -> int:
-    if any(len(row.shapes) > 2 for row in census.einsums):
-        return 0  # contracted in an order that numpy searches for
     charged = sum(row.count * _einsum_charge(row.equation, row.shapes) for row in census.einsums)
     return charged - sum(row.macs for row in census.ops if row.function == "einsum")
 
 
 def _einsum_charge(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
-    """What einsum_flop_jit says of one or two operands, which numpy contracts at once.
-
-    Its operations: the product of all sizes, once more where an index is summed over.
-    """
-    inputs, _, output = equation.partition("->")
-    terms = inputs.split(",")
-    if "..." in equation:
-        terms, output = _without_ellipsis(terms, output, shapes)
-    sizes: dict[str, int] = {}
-    for term, shape in zip(terms, shapes, strict=True):
-        for letter, size in zip(term, shape, strict=True):
-            sizes[letter] = max(sizes.get(letter, 1), size)
-    if not equation.count("->"):
-        letters = "".join(terms)
-        output = "".join(letter for letter in sizes if letters.count(letter) == 1)
-    operations = prod(sizes.values()) * (1 + bool(sizes.keys() - set(output)))
+    """What einsum_flop_jit says."""
+    terms, output, sizes = einsum(equation, shapes)
     if _renamed(terms, output) in ("abc,abd->acd", "abc,adc->adb"):
-        return operations // 2
-    return int(float(f"{operations:.3e}") / 2)
+        return prod(sizes.values())
+    return int(float(f"{_operations(terms, output, sizes) + 1:.3e}") / 2)
+
+
+def _operations(terms: Sequence[str], output: str, sizes: Mapping[str, int]) -> int:
+    """Operations of the cheapest order in which pairs are contracted; numpy takes one or two operands at once.
+
+    Of a contraction: the product of all its sizes, once for each operand but the first, once more where an index is
+    summed over. An order with an intermediate larger than every operand and the output is not looked at.
+    """
+    result = frozenset(output)
+
+    def contracted(parts: list[frozenset[str]], which: Sequence[int]) -> tuple[int, list[frozenset[str]]]:
+        indices = frozenset[str]().union(*(parts[i] for i in which))
+        others = [part for i, part in enumerate(parts) if i not in which]
+        kept = indices & result.union(*others)
+        factor = max(1, len(which) - 1) + (kept != indices)
+        return factor * prod(sizes[letter] for letter in indices), [*others, kept]
+
+    operands = [frozenset(term) for term in terms]
+    if len(operands) < 3 or frozenset[str]().union(*operands) == result:
+        return contracted(operands, range(len(operands)))[0]
+    largest = max(prod(sizes[letter] for letter in term) for term in (*terms, output))
+    orders = [(0, operands)]
+    for left in range(len(operands), 1, -1):
+        longer = [
+            (spent + cost, parts)
+            for spent, before in orders
+            for cost, parts in (contracted(before, pair) for pair in combinations(range(left), 2))
+            if prod(sizes[letter] for letter in parts[-1]) <= largest
+        ]
+        if not longer:
+            spent, parts = min(orders, key=lambda order: order[0])
+            return spent + contracted(parts, range(left))[0]
+        orders = longer
+    return min(spent for spent, _ in orders)
 
 
 def _renamed(terms: Sequence[str], output: str) -> str:
@@ -124,15 +155,6 @@ def _renamed(terms: Sequence[str], output: str) -> str:
     letters = dict.fromkeys(letter for letter in equation if letter.isalpha())
     names = dict(zip(letters, "abcdefghijklmnopqrstuvwxyz", strict=False))
     return "".join(names.get(letter, letter) for letter in equation)
-
-
-def _without_ellipsis(terms: Sequence[str], output: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[str], str]:
-    """With a capital letter for each dimension that ``...`` stands for, the last ones in common."""
-    hidden = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True)]
-    free = [letter for letter in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if letter not in "".join(terms)][: max(hidden)]
-    named = ["".join(free[len(free) - count :]) for count in hidden]
-    expanded = [term.replace("...", name) for term, name in zip(terms, named, strict=True)]
-    return expanded, output.replace("...", "".join(free))
 
 
 _FVCORE_HANDLED = frozenset(
@@ -233,5 +255,30 @@ no_number(
         words=re.compile("TypeError: cond must be a bool"),
         only_in="torch>=2.9",
         applies=lambda census: any(True for _ in _convolutions(census)),
+    )
+)
+no_number(
+    NoNumber(
+        name="fvcore-compiled",
+        summary="fvcore counts in a trace by torch.jit, which refuses compiled modules.",
+        source="torch/_dynamo/eval_frame.py (error_on_nested_jit_trace); fvcore #137",
+        backends=_FVCORE,
+        outcome=Failed,
+        words=re.compile("torch.jit.trace a dynamo-optimized function"),
+        only_in="",
+        applies=lambda census: any(module.class_name == COMPILED for module in census.modules),
+    )
+)
+no_number(
+    NoNumber(
+        name="fvcore-scripted",
+        summary="fvcore traces with torch.jit without naming the module, and a scripted module is then no part of the "
+        "trace.",
+        source="torch/csrc/jit/frontend/tracer.cpp, gatherParametersAndBuffers (2.13.0)",
+        backends=_FVCORE,
+        outcome=Failed,
+        words=re.compile("is not part of the active trace"),
+        only_in="",
+        applies=lambda census: any(module.class_name == SCRIPTED for module in census.modules),
     )
 )

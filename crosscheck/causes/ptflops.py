@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from math import prod
 
-from crosscheck.causes.declare import cause, complex_as_real, products
-from crosscheck.records import Census, OpRow
+from crosscheck.causes.declare import NoNumber, cause, complex_as_real, no_number, products
+from crosscheck.records import Census, Failed, OpRow
 
 _ATEN = frozenset({"ptflops-aten"})
 _HANDLED = frozenset("mm matmul addmm bmm convolution _convolution".split())
@@ -60,3 +61,17 @@ def _no_rule(census: Census) -> int:
 )
 def _complex(census: Census) -> int:
     return complex_as_real(census, lambda row: row.aten in _HANDLED)
+
+
+no_number(
+    NoNumber(
+        name="ptflops-aten-lazy",
+        summary="ptflops counts the parameters before the first forward, when those of a lazy module have no size.",
+        source="ptflops/aten_engine.py:113; ptflops/pytorch_engine.py:162 (0.7.5)",
+        backends=_ATEN,
+        outcome=Failed,
+        words=re.compile("Attempted to use an uninitialized parameter"),
+        only_in="",
+        applies=lambda census: any(".Lazy" in module.class_name for module in census.modules),
+    )
+)

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import prod
 
-from crosscheck.causes.declare import attention_macs, cause, complex_as_real, elements, is_one_of, products, summed
-from crosscheck.records import Census, ModuleRow, OpRow
+from crosscheck.causes.declare import (
+    COMPILED,
+    GATES,
+    SCRIPTED,
+    NoNumber,
+    attention_macs,
+    cause,
+    complex_as_real,
+    elements,
+    gate_charges,
+    is_one_of,
+    no_number,
+    products,
+    summed,
+)
+from crosscheck.records import Census, Failed, ModuleRow, OpRow
 
 _THOP = frozenset({"thop", "thop-plain", "thop-query-only"})
 
@@ -15,8 +30,7 @@ Share = Callable[[OpRow, ModuleRow], int]
 
 _THOP_CHARGES: list[Share] = []
 _CONVS = "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d"
-#: Classes with rules of their own (thop/profile.py:58-63), whose products no cause here reckons.
-_RECURRENT = "RNN LSTM GRU RNNCell LSTMCell GRUCell"
+_RECURRENT = " ".join(GATES)
 
 
 def _thop_charge(name: str, classes: str, summary: str, source: str) -> Callable[[Share], Share]:
@@ -129,6 +143,17 @@ def _thop_transposed(row: OpRow, module: ModuleRow) -> int:
     return row.count * prod(row.out) * (x[1] // groups) * prod(weight[2:]) - row.macs
 
 
+@_thop_charge(
+    "thop-recurrent",
+    _RECURRENT,
+    "thop adds the biases, gates and states of RNN (1 an element of the state, 3 with biases), GRU (7, 13) and LSTM "
+    "(8, 16).",
+    "thop/rnn_hooks.py:6-75",
+)
+def _thop_recurrent(row: OpRow, module: ModuleRow) -> int:
+    return gate_charges(row, module.class_name.rpartition(".")[2])
+
+
 def _thop_rule(row: OpRow, module: ModuleRow) -> bool:
     """Whether a product ran in a module of a class with a rule for it."""
     return (
@@ -204,6 +229,17 @@ def _thop_unpatched(census: Census) -> int:
 
 
 @cause(
+    "thop-native-attention",
+    frozenset({"thop", "thop-query-only"}),
+    "thop counts in evaluation and without gradients, where torch runs nn.MultiheadAttention on a CPU as one kernel: "
+    "no scaled_dot_product_attention is called, and the patch adds nothing.",
+    "thop/profile.py:208,211; torch/nn/modules/activation.py:1433",
+)
+def _thop_native(census: Census) -> int:
+    return -sum(row.macs for row in products(census) if row.op == "attention" and census.modules[row.module].native)
+
+
+@cause(
     "thop-direct-forward",
     _THOP,
     "A module whose forward is called directly, not through __call__, fires no hook.",
@@ -235,3 +271,30 @@ def _thop_shared(census: Census) -> int:
 )
 def _thop_complex(census: Census) -> int:
     return complex_as_real(census, lambda row: not row.direct and _thop_rule(row, census.modules[row.module]))
+
+
+no_number(
+    NoNumber(
+        name="thop-compiled",
+        summary="A compiled module hands attributes on to the module inside it, so that thop registers its buffer "
+        "there twice.",
+        source="thop/profile.py:174 (register_buffer); torch/_dynamo/eval_frame.py, OptimizedModule",
+        backends=_THOP,
+        outcome=Failed,
+        words=re.compile("attribute 'total_ops' already exists"),
+        only_in="",
+        applies=lambda census: any(module.class_name == COMPILED for module in census.modules),
+    )
+)
+no_number(
+    NoNumber(
+        name="thop-scripted",
+        summary="A scripted module takes no new buffer, and thop registers one in every module.",
+        source="thop/profile.py:174 (register_buffer); torch/jit/_script.py, RecursiveScriptModule",
+        backends=_THOP,
+        outcome=Failed,
+        words=re.compile("Can't add a new parameter after ScriptModule construction"),
+        only_in="",
+        applies=lambda census: any(module.class_name == SCRIPTED for module in census.modules),
+    )
+)
