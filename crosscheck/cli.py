@@ -293,6 +293,33 @@ def sweep(
     return UNEXPLAINED if failed else 0
 
 
+@app.command()
+def doctor(
+    backend: Annotated[
+        list[str] | None, typer.Option("--backend", "-b", help="A backend; default every one that is installed.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", metavar="DIR", help="Write counters.md, its ledger and chart.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the ledger.")] = None,
+) -> int:
+    """Say what each installed counter gets right, one operation at a time, against truth worked out by hand."""
+    from crosscheck import doctor as examination
+    from crosscheck.report import counters
+
+    for folder in (output, json.parent if json else None):
+        _writable(folder)
+    with _progress("doctor") as progress:
+        ledger = examination.examine(backend, progress=progress)
+    _print(counters.text(ledger), sys.stdout)
+    if output:
+        _wrote(counters.write(ledger, output))
+        _save(ledger, output / f"{counters.FILE}.json")
+    if json:
+        _save(ledger, json)
+    return _judge([ledger])
+
+
 def _positive(**sizes: int | None) -> None:
     for name, size in sizes.items():
         if size is not None and size < 1:

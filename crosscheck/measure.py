@@ -129,7 +129,8 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
             started = time.perf_counter()
             try:
                 with _quiet(), _on_meta(case):
-                    result = run(variants[0], case if isolated or case.module is None else _with_fresh_inputs(case))
+                    for _ in range(case.repeats):
+                        result = run(variants[0], case if isolated or case.module is None else _with_fresh_inputs(case))
             except (Exception, SystemExit) as error:
                 outcomes.update({backend.name: _unsuccessful(backend, error) for backend in variants})
                 continue

@@ -46,6 +46,8 @@ class Case:
     """It reads floating values, or their order: they were answered as if all were 0."""
     processors: Mapping[Any, Any] = field(default_factory=dict)
     """Attention processors by module as they were when the pipeline called it."""
+    repeats: int = 1
+    """Times that a tool is run on it in one process; its last number counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

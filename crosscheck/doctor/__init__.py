@@ -6,6 +6,7 @@ What comes out is a ledger of modules, as `crosscheck.check` of each would give.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,12 @@ def examine(backends: Sequence[str] | None = None, *, progress: measure.Progress
     for device in ("meta", "cpu"):
         chosen = [case for case in cases() if case.device == device]
         components += _counted(chosen, names, progress)
-    order = {case.name: i for i, case in enumerate(cases())}
+    order = {_name(case): i for i, case in enumerate(cases())}
     return ledger.of(MODEL, sorted(components, key=lambda component: order[component.name]))
+
+
+def _name(case: DoctorCase) -> str:
+    return f"{case.group}: {case.name}"
 
 
 def _counted(chosen: Sequence[DoctorCase], names: Sequence[str], progress: measure.Progress) -> list[Component]:
@@ -47,15 +52,16 @@ def _counted(chosen: Sequence[DoctorCase], names: Sequence[str], progress: measu
         with torch.device(case.device):
             inputs = tuple(torch.zeros(shape, dtype=case.dtype) for shape in case.shapes)
             built.append((case, case.build(), inputs))
-    prepared = [measure.case_of(module, inputs, {}, name=case.name) for case, module, inputs in built]
+    prepared = [
+        dataclasses.replace(measure.case_of(module, inputs, {}, name=_name(case)), repeats=case.repeats)
+        for case, module, inputs in built
+    ]
     with torch.no_grad():  # as counters are used
         results = measure.measure(prepared, names, progress=progress)
     environment = ledger.environment()
     components = []
     for (case, module, _), ready, result in zip(built, prepared, results, strict=True):
-        component = reconcile.component(
-            ready, result, measure.params(module), environment, (f"{case.group}: {case.derivation}",)
-        )
+        component = reconcile.component(ready, result, measure.params(module), environment, (case.derivation,))
         if component.recommended.macs != case.macs:
             raise CrosscheckError(
                 f"{case.name}: the trace counts {component.recommended.macs}, by hand it is {case.derivation}; "

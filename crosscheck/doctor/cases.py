@@ -32,6 +32,7 @@ class DoctorCase:
     truth: tuple[Shape, ...]
     device: str = "meta"
     dtype: torch.dtype = torch.float32
+    repeats: int = 1
 
     @property
     def macs(self) -> int:
@@ -333,6 +334,7 @@ def _modules() -> Iterator[DoctorCase]:
     yield _case(group, "64 tokens", Attends, [(1, 64, 32)], (64, 32, 96), (64, 64, 64))
     yield _case(group, "128 tokens", Attends, [(1, 128, 32)], (128, 32, 96), (128, 128, 64))
     yield _case(group, "64 tokens of 2 images", Attends, [(2, 64, 32)], (2, 64, 32, 96), (2, 64, 64, 64))
+    yield _case(group, "64 tokens, counted twice", Attends, [(1, 64, 32)], (64, 32, 96), (64, 64, 64), repeats=2)
     yield _case(group, "64 tokens on the CPU", Attends, [(1, 64, 32)], (64, 32, 96), (64, 64, 64), device="cpu")
 
 

@@ -1,0 +1,205 @@
+"""What each counter gets right, one operation at a time: tables and page of a doctor's ledger. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import unescape
+from pathlib import Path
+from typing import NamedTuple
+
+from crosscheck.files import write_atomically
+from crosscheck.records import Component, Counted, Failed, Ledger, Outcome, Skipped
+from crosscheck.report.bridges import cause_names, link
+from crosscheck.report.remarks import anchors, explanations, provenance
+from crosscheck.report.text import count, escape, names, plain, plural, signed, table
+from crosscheck.report.verdict import outcomes, verdict
+
+FILE = "counters"
+#: A wrong number of any size is one wrong number here.
+_WORDS = {"exact": "exact", "explained": "wrong, explained", "failed (known)": "fails, as predicted"}
+_UNSETTLED = ("residual", "failed", "stale excuse")
+
+
+class Law(NamedTuple):
+    """What any count obeys: the number of case ``left`` follows from that of ``right``."""
+
+    name: str
+    meaning: str
+    left: str
+    right: str
+    holds: Callable[[int, int, int, int], bool]
+    """Of both numbers, then of both truths."""
+
+
+def _same(left: int, right: int, *truths: int) -> bool:
+    return left == right
+
+
+def _in_proportion(left: int, right: int, truth: int, other: int) -> bool:
+    return left * other == right * truth
+
+
+_CALLED = "how it is called: "
+LAWS = (
+    Law("tokens", "twice the tokens are twice the linear layers and four times the attention",
+        f"{_CALLED}128 tokens", f"{_CALLED}64 tokens", _in_proportion),
+    Law("batch", "two images are twice one", f"{_CALLED}64 tokens of 2 images", f"{_CALLED}64 tokens", _in_proportion),
+    Law("alias", "a layer under two parents costs what it costs under one",
+        f"{_CALLED}a layer under two parents", f"{_CALLED}a layer called twice", _same),
+    Law("again", "counted again in the same process, the same", f"{_CALLED}64 tokens, counted twice",
+        f"{_CALLED}64 tokens", _same),
+    Law("meta", "on meta as on real tensors", f"{_CALLED}64 tokens on the CPU", f"{_CALLED}64 tokens", _same),
+)  # fmt: skip
+
+
+def text(ledger: Ledger) -> str:
+    """For a terminal: every case under every counter that counted one, the laws, the causes by number."""
+    shown, notes = _shown(ledger), {name: i for i, name in enumerate(cause_names(ledger), start=1)}
+    heads = [plain(name).replace("-", "-\n") for name in shown]
+    rows, group = [], ""
+    for component in ledger.components:
+        of, _, case = plain(component.name).partition(": ")
+        if of != group:
+            rows.append((f"-- {of}", *[""] * (len(shown) + 1)))
+        group = of
+        cells = (_cell(component.backends[name], lambda cause: str(notes[cause])) for name in shown)
+        rows.append((case, count(component.recommended.macs), *cells))
+    cases = table("lr" + "r" * len(shown), ("case", "MACs", *heads), rows, style="simple")
+    causes = "\n".join(f"{number:>3} {plain(name)}" for name, number in notes.items())
+    laws = table("l" + "l" * len(LAWS), ("law", *(law.name for law in LAWS)), _law_rows(ledger, shown), style="simple")
+    parts = [cases, f"causes:\n{causes}", laws, *map(unescape, _not_there(ledger)), unescape(sentence(ledger))]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(ledger: Ledger, folder: Path) -> list[Path]:
+    """Write ``counters.md`` and its chart into ``folder``; each file appears whole or not at all."""
+    from crosscheck.report import chart, counters_chart
+
+    drawn = {f"{FILE}.svg": counters_chart.svg(ledger)} if chart.available() else {}
+    pages = drawn | {f"{FILE}.md": markdown(ledger, tuple(drawn))}
+    return [write_atomically(folder / name, page) for name, page in pages.items()][::-1]
+
+
+def markdown(ledger: Ledger, charts: Sequence[str] = ()) -> str:
+    """The page; ``charts`` are the addresses of its images."""
+    return "\n\n".join(_blocks(ledger, charts)) + "\n"
+
+
+def _blocks(ledger: Ledger, charts: Sequence[str]) -> Iterator[str]:
+    targets, shown = anchors(cause_names(ledger)), _shown(ledger)
+    yield "# Counters, one operation at a time"
+    yield f"**{sentence(ledger)}**"
+    yield (
+        "Every counter ran as its package ships it, each case in a process of its own. The truth of a case is worked "
+        "out by hand, as its table shows: conv + linear + attention + matmul, dense, in multiply-accumulates."
+    )
+    yield from (f"![Cases that each counter gets right, by kind]({chart})" for chart in charts)
+    yield "## What each gets right"
+    kinds = [*_WORDS.values(), "not explained"]
+    rows = [(escape(name), _version(ledger, name), *_tally(ledger, name, kinds)) for name in shown]
+    yield table("ll" + "r" * len(kinds), ("Counter", "Release", *kinds), rows)
+    yield from _not_there(ledger)
+    yield "## Laws that a count obeys"
+    yield "\n".join(f"- **{law.name}**: {law.meaning}." for law in LAWS)
+    yield table("l" + "l" * len(LAWS), ("Counter", *(law.name for law in LAWS)), _law_rows(ledger, shown))
+    yield "## Every case"
+    yield "A number is what a counter says where that is wrong, with the causes; = is exact."
+    for group in dict.fromkeys(_group(component) for component in ledger.components):
+        yield f"### {escape(group)}"
+        yield _cases([c for c in ledger.components if _group(c) == group], shown, targets)
+    yield from explanations(targets)
+    yield from provenance(ledger)
+
+
+def sentence(ledger: Ledger) -> str:
+    """All cells in one sentence."""
+    words = [verdict(outcome) for _, name, outcome in outcomes(ledger) if name in _shown(ledger)]
+    parts = [f"{words.count(word):,} {meaning}" for word, meaning in _WORDS.items() if word in words]
+    parts.append(f"{sum(words.count(word) for word in _UNSETTLED) or 'none'} not explained")
+    return f"{plural(len(ledger.components), 'case')} under {plural(len(_shown(ledger)), 'counter')}: {names(parts)}."
+
+
+def exact(ledger: Ledger, backend: str, group: str) -> tuple[int, int]:
+    """How many cases of ``group`` a counter gets right, of how many."""
+    words = [verdict(c.backends[backend]) for c in ledger.components if _group(c) == group and backend in c.backends]
+    return words.count("exact"), len(words)
+
+
+def groups(ledger: Ledger) -> list[str]:
+    """The kinds of cases, in order."""
+    return list(dict.fromkeys(map(_group, ledger.components)))
+
+
+def shown(ledger: Ledger) -> list[str]:
+    """The counters to show."""
+    return _shown(ledger)
+
+
+def _group(component: Component) -> str:
+    return component.name.partition(": ")[0]
+
+
+def _shown(ledger: Ledger) -> list[str]:
+    """Counters that are there, and have an answer for a module."""
+    there = dict.fromkeys(name for _, name, outcome in outcomes(ledger) if not isinstance(outcome, Skipped))
+    return list(there)
+
+
+def _not_there(ledger: Ledger) -> list[str]:
+    """A line that names the counters without any answer, with the reason."""
+    skipped = {name: o.reason for _, name, o in outcomes(ledger) if isinstance(o, Skipped)}
+    lines = [f"{escape(name)}: {escape(why)}" for name, why in skipped.items() if name not in _shown(ledger)]
+    return [f"Not counted with: {'; '.join(lines)}."] if lines else []
+
+
+def _version(ledger: Ledger, backend: str) -> str:
+    found = (o.version for _, name, o in outcomes(ledger) if name == backend and isinstance(o, Counted | Failed))
+    return escape(next(filter(None, found), ""))
+
+
+def _tally(ledger: Ledger, backend: str, kinds: Sequence[str]) -> list[str]:
+    words = [verdict(outcome) for _, name, outcome in outcomes(ledger) if name == backend]
+    tally = {kind: words.count(word) for word, kind in _WORDS.items()}
+    tally["not explained"] = sum(words.count(word) for word in _UNSETTLED)
+    return [f"{tally[kind]:,}" for kind in kinds]
+
+
+def _cases(components: Sequence[Component], shown: Sequence[str], targets: Mapping[str, str]) -> str:
+    rows = []
+    for component in components:
+        total, (derivation, *_) = component.recommended.macs or 0, (*component.notes, "")
+        truth = count(total) if derivation == str(total) else f"{count(total)} = {escape(derivation)}"
+        cells = (_cell(component.backends[name], lambda cause: link(cause, targets), "<br>") for name in shown)
+        rows.append((escape(component.name.partition(": ")[2]), truth, *cells))
+    return table("ll" + "r" * len(shown), ("Case", "MACs", *map(escape, shown)), rows)
+
+
+def _cell(outcome: Outcome, named: Callable[[str], str], gap: str = " ") -> str:
+    """``=``, or the wrong number and its causes, or why there is none."""
+    match outcome:
+        case Counted(gap=0, residual=0, stale_excuse=""):
+            return "="
+        case Counted():
+            rest = [f"residual {signed(outcome.residual)}"] if outcome.residual else []
+            causes = [named(term.cause) for term in outcome.terms]
+            return f"{count(outcome.macs)}{gap}{(',' + gap.strip()).join([*causes, *rest])}"
+        case Failed(known=str(known)) if known:
+            return f"fails{gap}{named(known)}"
+        case Failed():
+            return "fails"
+        case Skipped():
+            return "-"
+
+
+def _law_rows(ledger: Ledger, shown: Sequence[str]) -> list[tuple[str, ...]]:
+    cases = {component.name: component for component in ledger.components}
+    return [(escape(name), *(_kept(law, cases, name) for law in LAWS)) for name in shown]
+
+
+def _kept(law: Law, cases: Mapping[str, Component], backend: str) -> str:
+    pair = [cases.get(law.left), cases.get(law.right)]
+    macs = [o.macs for c in pair if c and isinstance(o := c.backends[backend], Counted)]
+    truths = [c.recommended.macs or 0 for c in pair if c]
+    if len(macs) < 2:
+        return "-"
+    return "kept" if law.holds(*macs, *truths) else f"broken: {count(macs[0])} after {count(macs[1])}"
