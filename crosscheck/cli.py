@@ -302,11 +302,19 @@ def doctor(
         Path | None, typer.Option("-o", metavar="DIR", help="Write counters.md, its ledger and chart.")
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the ledger.")] = None,
+    fuzz: Annotated[
+        int | None, typer.Option(metavar="N", help="Instead, count N random modules under each counter.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the random modules.")] = 0,
 ) -> int:
     """Say what each installed counter gets right, one operation at a time, against truth worked out by hand."""
     from crosscheck import doctor as examination
     from crosscheck.report import counters
 
+    if fuzz is not None:
+        if output or json:
+            raise UsageError("--fuzz prints what it finds; leave out -o and --json")
+        return _fuzz(backend, fuzz, seed)
     for folder in (output, json.parent if json else None):
         _writable(folder)
     with _progress("doctor") as progress:
@@ -318,6 +326,25 @@ def doctor(
     if json:
         _save(ledger, json)
     return _judge([ledger])
+
+
+def _fuzz(backends: Sequence[str] | None, programs: int, seed: int) -> int:
+    from crosscheck.doctor.fuzz import fuzz
+
+    unexplained = False
+    for result in fuzz(backends, programs, seed):
+        names = ", ".join(result.backends)
+        if result.error or result.finding:
+            unexplained = True
+            _say(f"{names}: {result.error or 'not explained, after ' + format(result.programs, ',') + ' programs'}")
+        if result.finding:
+            _print(f"# {result.finding.what}\n{result.finding.repro}", sys.stdout)
+        elif result.backends and not result.error:
+            _say(
+                f"{names}: {result.programs:,} random modules, each explained to the last MAC"
+                + (f"; {result.predicted:,} without a number, as predicted" if result.predicted else "")
+            )
+    return UNEXPLAINED if unexplained else 0
 
 
 def _positive(**sizes: int | None) -> None:

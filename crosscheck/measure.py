@@ -71,7 +71,7 @@ def measure(
     jobs = [
         (i, tuple(name for name in group if name not in known.get(case.name, NOTHING).outcomes))
         for i, case in sorted(enumerate(cases), key=lambda entry: -_size(entry[1]))  # the longest first
-        for group in _tools(names)
+        for group in tools(names)
     ]
     jobs = [(i, group) for i, group in jobs if group and group != CLOSED_FORM]
     isolated = can_fork() and all(case.device == "meta" for case in cases)
@@ -82,7 +82,7 @@ def measure(
     return [_judged(merged(found), names) for found in parts]
 
 
-def _tools(names: Sequence[str]) -> list[tuple[str, ...]]:
+def tools(names: Sequence[str]) -> list[tuple[str, ...]]:
     """Names grouped by the file they come from: variants of a tool share a process, and may share a run."""
     table, groups = registry.table(), dict[str, list[str]]()
     for name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from math import prod
 from typing import NamedTuple
 
@@ -128,20 +129,20 @@ COMPILED, SCRIPTED = "torch._dynamo.eval_frame.OptimizedModule", "torch.jit._scr
 GATES = {"RNN": 1, "RNNCell": 1, "GRU": 3, "GRUCell": 3, "LSTM": 4, "LSTMCell": 4}
 
 
-def gate_charges(row: OpRow, layer: str) -> int:
+def gate_charges(row: OpRow, layer: str) -> Fraction:
     """What thop and its fork add to the products of a recurrent ``layer``: biases, gates and states.
 
-    For each element of a state, (7, 13) in GRU is 7 without and 13 with biases; (1, 3) in RNN, (8, 16) in LSTM.
+    For each element of a state, (7, 13) in GRU is 7 without and 13 with biases; (1, 3) in RNN, (8, 16) in LSTM. A state
+    comes from two products, each of which gets half of it.
     """
     if row.op != "linear":
-        return 0
+        return Fraction(0)
     gates = GATES[layer]
     own, biases = {1: (1, 2), 3: (7, 6), 4: (8, 8)}[gates]
     if row.aten == "mkldnn_rnn_layer":
         states, biased = prod(row.shapes[0][:-1]) * row.shapes[2][1], any(len(shape) == 1 for shape in row.shapes)
-        return row.count * states * (own + biases * biased)
-    # A state comes from two products of all gates: of the input, and of the state before.
-    return row.count * prod(row.out) * (own + biases * (row.aten == "addmm")) // (2 * gates)
+        return Fraction(row.count * states * (own + biases * biased))
+    return Fraction(row.count * prod(row.out) * (own + biases * (row.aten == "addmm")), 2 * gates)
 
 
 def is_one_of(row: ModuleRow, names: str) -> bool:
@@ -150,9 +151,9 @@ def is_one_of(row: ModuleRow, names: str) -> bool:
     return package.startswith("torch.nn.modules.") and name in names.split()
 
 
-def summed(census: Census, share: Callable[[OpRow, ModuleRow], int]) -> int:
-    """``share`` of each row of operations and the modules it ran in."""
-    return sum(share(row, census.modules[row.module]) for row in census.ops)
+def summed(census: Census, share: Callable[[OpRow, ModuleRow], int | Fraction]) -> int:
+    """``share`` of each row of operations and the modules it ran in; parts make a whole."""
+    return int(sum(share(row, census.modules[row.module]) for row in census.ops))
 
 
 def einsum(equation: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[str], str, dict[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from math import prod
 
 from crosscheck.causes.declare import (
@@ -25,7 +26,7 @@ from crosscheck.records import Census, Failed, ModuleRow, OpRow
 
 _THOP = frozenset({"thop", "thop-plain", "thop-query-only"})
 
-Share = Callable[[OpRow, ModuleRow], int]
+Share = Callable[[OpRow, ModuleRow], int | Fraction]
 """MACs that one row of operations adds to a gap, given the modules it ran in."""
 
 _THOP_CHARGES: list[Share] = []
@@ -37,7 +38,7 @@ def _thop_charge(name: str, classes: str, summary: str, source: str) -> Callable
     """A cause by which thop charges for an operation in modules of exactly ``classes``, where its hook fires."""
 
     def add(share: Share) -> Share:
-        def hooked(row: OpRow, module: ModuleRow) -> int:
+        def hooked(row: OpRow, module: ModuleRow) -> int | Fraction:
             return share(row, module) if is_one_of(module, classes) and not row.direct else 0
 
         _THOP_CHARGES.append(hooked)
@@ -150,7 +151,7 @@ def _thop_transposed(row: OpRow, module: ModuleRow) -> int:
     "(8, 16).",
     "thop/rnn_hooks.py:6-75",
 )
-def _thop_recurrent(row: OpRow, module: ModuleRow) -> int:
+def _thop_recurrent(row: OpRow, module: ModuleRow) -> Fraction:
     return gate_charges(row, module.class_name.rpartition(".")[2])
 
 
@@ -256,7 +257,7 @@ def _thop_direct(census: Census) -> int:
     "thop/profile.py:209 (model.apply registers a hook a visit); thop/profile.py:214-233 (dfs_count adds a visit)",
 )
 def _thop_shared(census: Census) -> int:
-    def charged(row: OpRow, module: ModuleRow) -> int:
+    def charged(row: OpRow, module: ModuleRow) -> int | Fraction:
         counted = row.macs if _thop_rule(row, module) and not row.direct else 0
         return (module.visits**2 - 1) * (counted + sum(charge(row, module) for charge in _THOP_CHARGES))
 

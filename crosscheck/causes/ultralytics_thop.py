@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from math import prod
 
 from crosscheck.causes.declare import (
@@ -18,6 +19,9 @@ from crosscheck.causes.declare import (
 from crosscheck.records import Census, ModuleRow, OpRow
 
 _TOOL = frozenset({"ultralytics-thop"})
+
+Share = Callable[[OpRow, ModuleRow], int | Fraction]
+"""MACs that one row of operations adds to a gap, given the modules it ran in."""
 
 _NORMS = frozenset(
     "BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d LayerNorm "
@@ -35,12 +39,10 @@ _MULTI_HEAD = "multi_head_attention_forward"
 _FUNCTIONS = frozenset("matmul __matmul__ bmm einsum linear scaled_dot_product_attention".split())
 
 
-def _charge(
-    name: str, bases: frozenset[str], summary: str, source: str
-) -> Callable[[Callable[[OpRow, ModuleRow], int]], Callable[[OpRow, ModuleRow], int]]:
+def _charge(name: str, bases: frozenset[str], summary: str, source: str) -> Callable[[Share], Share]:
     """A cause by which an operation is charged for in modules that are or derive from ``bases``."""
 
-    def add(share: Callable[[OpRow, ModuleRow], int]) -> Callable[[OpRow, ModuleRow], int]:
+    def add(share: Share) -> Share:
         cause(name, _TOOL, summary, f"{source} (ultralytics-thop 2.2.3)")(
             lambda census: summed(
                 census, lambda row, module: share(row, module) if module.base in bases and not row.direct else 0
@@ -170,7 +172,7 @@ def _bilinear(row: OpRow, module: ModuleRow) -> int:
     "and LSTM (8, 16).",
     "thop/rnn_hooks.py:15-89",
 )
-def _recurrent(row: OpRow, module: ModuleRow) -> int:
+def _recurrent(row: OpRow, module: ModuleRow) -> Fraction:
     return gate_charges(row, module.base)
 
 

@@ -1,0 +1,150 @@
+"""Differential fuzzing: random modules under every counter, until something is not explained.
+
+Each tool runs in a process of its own. What is not explained is shrunk by hypothesis to the smallest module that shows
+it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import warnings
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from crosscheck import backends as registry
+from crosscheck import ledger, measure, reconcile
+from crosscheck.records import Counted, Failed, Outcome, Record, UsageError
+
+
+class Finding(Record, frozen=True, kw_only=True):
+    """The smallest module found on which a counter's number is not explained."""
+
+    backend: str
+    what: str
+    """What the counter said, and what it should have."""
+    repro: str
+    """A program that shows it."""
+
+
+class Fuzzed(Record, frozen=True, kw_only=True):
+    """What random modules said of the backends of one tool."""
+
+    backends: tuple[str, ...]
+    programs: int = 0
+    """Modules counted."""
+    predicted: int = 0
+    """Of these, without a number, as a cause predicts."""
+    finding: Finding | None = None
+    error: str = ""
+    """Why the tool could not be run on."""
+
+
+class _UnexplainedError(Exception):
+    """A number or a failure that no cause explains."""
+
+
+def fuzz(backends: Sequence[str] | None, programs: int, seed: int) -> Iterator[Fuzzed]:
+    """Count ``programs`` random modules with every backend; results come as tools are done.
+
+    The same seed gives the same modules. Raises `UsageError` where hypothesis is not installed.
+    """
+    try:
+        import hypothesis  # noqa: F401  it draws and shrinks
+    except ImportError as error:
+        raise UsageError(
+            "fuzzing needs hypothesis, which draws and shrinks; install it with: pip install hypothesis"
+        ) from error
+    if programs < 1:
+        raise UsageError(f"programs to fuzz: got {programs}; allowed: a whole number from 1")
+    names = [name for name in registry.choose(backends or ["all"]) if name not in measure.CLOSED_FORM]
+    waiting = deque(measure.tools(names))
+    running: dict[Future[Fuzzed], tuple[tuple[str, ...], ProcessPoolExecutor]] = {}
+    while waiting or running:
+        while waiting and len(running) < measure.processors():
+            group = waiting.popleft()
+            executor = ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
+            running[executor.submit(_alone, group, programs, seed)] = group, executor
+        for done in wait(running, return_when=FIRST_COMPLETED).done:
+            group, executor = running.pop(done)
+            executor.shutdown()
+            try:
+                yield done.result()
+            except BrokenProcessPool as error:
+                yield Fuzzed(backends=group, error=f"its process died: {error}")
+
+
+def _alone(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
+    """All programs under one tool, in this process."""
+    import hypothesis
+    import torch
+
+    from crosscheck.doctor.programs import Program
+    from crosscheck.doctor.programs import programs as strategy
+
+    torch.set_num_threads(1)
+    loaded = []
+    for name in group:
+        with contextlib.suppress(Exception, SystemExit):
+            loaded.append(registry.load(name).name)
+    counts = Counter[str]()
+    smallest: list[Finding] = []
+
+    def explained(program: Program) -> None:
+        outcomes = _outcomes(program, loaded)
+        counts["programs"] += 1
+        counts["predicted"] += any(isinstance(o, Failed) and bool(o.known) for o in outcomes.values())
+        for backend, outcome in outcomes.items():
+            if wrong := _wrong(program, backend, outcome):
+                smallest[:] = [Finding(backend=backend, what=wrong, repro=program.repro(backend))]
+                raise _UnexplainedError(wrong)
+
+    settings = hypothesis.settings(
+        max_examples=programs,
+        deadline=None,
+        database=None,
+        print_blob=False,
+        report_multiple_bugs=False,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        verbosity=hypothesis.Verbosity.quiet,
+    )
+    test: Any = settings(hypothesis.seed(seed)(hypothesis.given(strategy())(explained)))
+    with warnings.catch_warnings(), contextlib.suppress(_UnexplainedError):
+        warnings.simplefilter("ignore")
+        if loaded:
+            test()
+    return Fuzzed(
+        backends=tuple(loaded),
+        programs=counts["programs"],
+        predicted=counts["predicted"],
+        finding=smallest[0] if smallest else None,
+    )
+
+
+def _outcomes(program: Any, names: Sequence[str]) -> dict[str, Outcome]:
+    import torch
+
+    inputs = tuple(torch.zeros(shape, device="meta") for shape in program.shapes)
+    case = measure.case_of(program.module(), inputs, {})
+    with torch.no_grad():
+        parts = [measure.count(case, group, isolated=True) for group in {("aten",), tuple(names)}]
+    result = measure.merged(parts)
+    return reconcile.component(case, result, 0, ledger.environment()).backends
+
+
+def _wrong(program: Any, backend: str, outcome: Outcome) -> str:
+    """What is not explained; "" where all is."""
+    if isinstance(outcome, Failed) and not outcome.known:
+        return f"{backend} fails: {outcome.error}"
+    if not isinstance(outcome, Counted):
+        return ""
+    if backend == "aten" and outcome.macs != program.macs:
+        return f"aten counts {outcome.macs:,} MACs; by definition it is {program.macs:,}"
+    if outcome.residual:
+        terms = ", ".join(f"{term.cause} {term.macs:+,}" for term in outcome.terms) or "none"
+        said = f"{backend} counts {outcome.macs:,} MACs for {program.macs:,}"
+        return f"{said}; residual {outcome.residual:+,}, terms: {terms}"
+    return f"{backend}: {outcome.stale_excuse} predicts no number: a stale excuse" if outcome.stale_excuse else ""
