@@ -159,8 +159,9 @@ def report_(
     ledgers: Annotated[list[Path], typer.Argument(metavar="LEDGER...", help="Ledgers that run wrote.")],
     output: Annotated[Path, typer.Option("-o", metavar="DIR", help="Where the reports go.")],
 ) -> int:
-    """Write reports from ledgers again, without torch."""
+    """Write reports from ledgers again, without torch; with a doctor's among them, the scoreboard of counters too."""
     from crosscheck import report
+    from crosscheck.report import counters, scoreboard
 
     loaded = _load(ledgers)
     _distinct((str(path), ledger.model) for path, ledger in zip(ledgers, loaded, strict=True))
@@ -168,6 +169,9 @@ def report_(
     for ledger in loaded:
         _wrote(report.write(ledger, output))
     _index(loaded, output)
+    models, doctors = [ledger for ledger in loaded if ledger.workload], [*filter(counters.is_doctors, loaded)]
+    if models and doctors:
+        _wrote(scoreboard.write(models, doctors[0], output))
     return _judge(loaded)
 
 

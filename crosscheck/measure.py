@@ -126,7 +126,7 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
     census: Census | None = None
     for run, variants in _runs(names, outcomes).items():
         with _untouched(case, isolated) as changed:
-            started = time.perf_counter()
+            started, peak = time.perf_counter(), _peak_memory()
             try:
                 with _quiet(), _on_meta(case):
                     for _ in range(case.repeats):
@@ -134,13 +134,25 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
             except (Exception, SystemExit) as error:
                 outcomes.update({backend.name: _unsuccessful(backend, error) for backend in variants})
                 continue
-            seconds = time.perf_counter() - started
+            seconds, grown = time.perf_counter() - started, _peak_memory() - peak
             left = changed()
         for backend in variants:
-            outcomes[backend.name], seen = measured(backend, result, seconds, isolated=isolated)
+            outcomes[backend.name], seen = measured(
+                backend, result, seconds, isolated=isolated, memory=grown if isolated else 0
+            )
             census = seen or census
             changes[backend.name] = tuple(sorted(left - frozenset(backend.leaves_behind)))
     return CaseResult(outcomes=outcomes, census=census, changes=changes)
+
+
+def _peak_memory() -> int:
+    """Bytes that this process held at most; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _runs(names: Sequence[str], outcomes: dict[str, Raw]) -> dict[Any, list[Backend]]:
@@ -158,7 +170,9 @@ def _runs(names: Sequence[str], outcomes: dict[str, Raw]) -> dict[Any, list[Back
     return runs
 
 
-def measured(backend: Backend, result: Any, seconds: float, *, isolated: bool) -> tuple[Raw, Census | None]:
+def measured(
+    backend: Backend, result: Any, seconds: float, *, isolated: bool, memory: int = 0
+) -> tuple[Raw, Census | None]:
     """What a backend reads from its run, and the census if it is the trace."""
     try:
         said = backend.read(result)
@@ -173,6 +187,7 @@ def measured(backend: Backend, result: Any, seconds: float, *, isolated: bool) -
             "by_op": dict(said.by_op),
             "uncounted": dict(said.uncounted),
             "isolated": isolated,
+            "memory": memory,
         }
         return msgspec.convert(number, Measured), said.census
     except Exception as error:

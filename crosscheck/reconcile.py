@@ -125,6 +125,7 @@ def _counted(
         by_op=outcome.by_op,
         uncounted=outcome.uncounted,
         isolated=outcome.isolated,
+        memory=outcome.memory,
         gap=gap,
         terms=terms,
         residual=gap - sum(term.macs for term in terms),

@@ -176,6 +176,8 @@ class Measured(Record, frozen=True, kw_only=True, tag_field="status", tag="measu
     """Operations the tool itself says it did not count, and how often."""
     isolated: bool = True
     """Ran in a process of its own."""
+    memory: int = 0
+    """Bytes by which the peak of that process grew."""
 
 
 class Counted(Measured, frozen=True, kw_only=True, tag_field="status", tag="counted"):

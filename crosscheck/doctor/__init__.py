@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 from crosscheck import backends as registry
 from crosscheck import ledger, measure, reconcile
 from crosscheck.records import Component, CrosscheckError, Ledger
+from crosscheck.report.counters import FILE
 
 if TYPE_CHECKING:
     from crosscheck.doctor.cases import DoctorCase
-
-#: The ledger's name for what it is of.
-MODEL = "counters"
 
 
 def examine(backends: Sequence[str] | None = None, *, progress: measure.Progress = lambda case, tool: None) -> Ledger:
@@ -37,7 +35,7 @@ def examine(backends: Sequence[str] | None = None, *, progress: measure.Progress
         chosen = [case for case in cases() if case.device == device]
         components += _counted(chosen, names, progress)
     order = {_name(case): i for i, case in enumerate(cases())}
-    return ledger.of(MODEL, sorted(components, key=lambda component: order[component.name]))
+    return ledger.of(FILE, sorted(components, key=lambda component: order[component.name]))
 
 
 def _name(case: DoctorCase) -> str:

@@ -40,7 +40,10 @@ def markdown(ledger: Ledger, charts: Sequence[str] = ()) -> str:
 
 def write(ledger: Ledger, folder: Path) -> list[Path]:
     """Write ``MODEL.md`` and its chart into ``folder``; each file appears whole or not at all."""
-    from crosscheck.report import chart
+    from crosscheck.report import chart, counters
+
+    if counters.is_doctors(ledger):
+        return counters.write(ledger, folder)
 
     drawn = {f"{stem(ledger.model)}.svg": chart.svg(ledger)} if chart.available() and ledger.components else {}
     pages = drawn | {f"{stem(ledger.model)}.md": markdown(ledger, tuple(drawn))}

@@ -52,6 +52,11 @@ LAWS = (
 )  # fmt: skip
 
 
+def is_doctors(ledger: Ledger) -> bool:
+    """Whether a ledger is of single operations."""
+    return ledger.model == FILE and ledger.workload is None
+
+
 def text(ledger: Ledger) -> str:
     """For a terminal: every case under every counter that counted one, the laws, the causes by number."""
     shown, notes = _shown(ledger), {name: i for i, name in enumerate(cause_names(ledger), start=1)}

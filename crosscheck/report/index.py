@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from crosscheck.records import Component, Counted, Ledger
+from crosscheck.report import counters
 from crosscheck.report.text import count, escape, percent, ratio, stem, table
 from crosscheck.report.totals import workload
 from crosscheck.report.verdict import problems
@@ -17,6 +18,9 @@ def index(ledgers: Sequence[Ledger]) -> str:
 
 def _blocks(ledgers: Sequence[Ledger]) -> Iterator[str]:
     yield "# Reports"
+    if doctors := [ledger for ledger in ledgers if counters.is_doctors(ledger)]:
+        yield f"How far off each counter is: [scoreboard](scoreboard.md). What it gets right: [counters](counters.md)."
+    ledgers = [ledger for ledger in ledgers if ledger not in doctors]
     yield "The totals to use, in MACs (FLOPs = 2 x MACs). Each report explains every backend's gap to them."
     yield "## One generation"
     rows = [(_link(ledger, "md", escape(ledger.model)), *_generation(ledger)) for ledger in ledgers]
