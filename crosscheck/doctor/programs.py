@@ -379,9 +379,16 @@ def _low_rank(draw: st.DrawFn, cls: _Class, x: str, shape: Shape) -> Line:
 # -- whole programs ----------------------------------------------------------------------------------------------------
 
 
-def _write(draw: st.DrawFn, cls: _Class, steps: int) -> None:
-    """Draw ``steps`` lines, each on a value so far; now and then on a layer that was called before."""
-    for _ in range(steps):
+def _more(draw: st.DrawFn) -> bool:
+    """Whether to go on: drawn before each part, so that a part can be left out without another changing."""
+    return bool(_of(draw, False, True, True, True))
+
+
+def _write(draw: st.DrawFn, cls: _Class, most: int) -> None:
+    """Draw up to ``most`` lines, each on a value so far; now and then on a layer that was called before."""
+    for _ in range(most):
+        if not _more(draw):
+            return
         x = draw(st.sampled_from(list(cls.values)))
         shape = tuple(cls.values[x].shape)
         if len(shape) not in _MAKERS:
@@ -427,12 +434,14 @@ def programs(draw: st.DrawFn) -> Program:
     given = (shapes[_of(draw, 3, 3, 4, 4, 5, 2)],)
     blocks: list[str] = []
     root = _Class("Root", given)
-    _write(draw, root, draw(st.integers(1, 4)))
-    for number in range(draw(st.integers(0, 2))):
+    _write(draw, root, 4)
+    for number in range(2):
+        if not _more(draw):
+            break
         x = draw(st.sampled_from(list(root.values)))
         shape = tuple(root.values[x].shape)
         block = _Class(f"Block{number}", (shape,))
-        _write(draw, block, draw(st.integers(1, 3)))
+        _write(draw, block, 3)
         if not block.lines or len(block.unused) > 1:
             continue
         source = block.source()
@@ -443,5 +452,5 @@ def programs(draw: st.DrawFn) -> Program:
         name = root.add(called, (x,))
         if name and root.values[name].shape == shape and _bool(draw):
             root.add(called._replace(layers=(), call=f"{layer}({name})"), (name,))
-    _write(draw, root, draw(st.integers(0, 2)))
+    _write(draw, root, 2)
     return Program(source="\n\n".join([PRELUDE, *blocks, root.source()]), shapes=given, macs=root.macs)

@@ -19,7 +19,7 @@ def index(ledgers: Sequence[Ledger]) -> str:
 def _blocks(ledgers: Sequence[Ledger]) -> Iterator[str]:
     yield "# Reports"
     if doctors := [ledger for ledger in ledgers if counters.is_doctors(ledger)]:
-        yield f"How far off each counter is: [scoreboard](scoreboard.md). What it gets right: [counters](counters.md)."
+        yield "How far off each counter is: [scoreboard](scoreboard.md). What it gets right: [counters](counters.md)."
     ledgers = [ledger for ledger in ledgers if ledger not in doctors]
     yield "The totals to use, in MACs (FLOPs = 2 x MACs). Each report explains every backend's gap to them."
     yield "## One generation"
