@@ -83,6 +83,10 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     """Times each was entered by ``forward`` itself, where hooks don't see it."""
     visits: int = 1
     """Times a walk over children reaches each: more than once where several parents share it."""
+    parameters: dict[str, Shape] = {}
+    """Its own parameters by name, tied ones once; where it is a leaf."""
+    outputs: tuple[Shape, ...] = ()
+    """Of a leaf with parameters, the shape of the first tensor that each call through ``__call__`` returned."""
 
 
 class OpRow(Record, frozen=True, kw_only=True):

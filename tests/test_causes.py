@@ -216,6 +216,49 @@ CASES = {
         -(3 * 4 * 4 * 4 + 3 * 4 * 4),
     ),
     "ptflops-aten-complex-as-real": ("ptflops-aten", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    # 8 x 5 weights for 2 images, and not for their 6 x 8 rows
+    "torchinfo-linear-tokens": ("torchinfo", nn.Linear(8, 5), X, "meta", 2 * 8 * 5 - ELEMENTS * 5),
+    # as above: 6 x 2 x 9 weights for each of 2 x 17 x 17 positions
+    "torchinfo-conv-by-output": (
+        "torchinfo",
+        nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2),
+        X,
+        "meta",
+        2 * 17 * 17 * 6 * 2 * 9 - 2 * 6 * 8 * 8 * 2 * 9,
+    ),
+    # 4 gates of 3: weights of 4 and of 3 and two biases each, for each element of the 2 x 3 of its new state
+    "torchinfo-recurrent": (
+        "torchinfo",
+        Function(lambda self, x: self.cell(x)[0], cell=nn.LSTMCell(4, 3)),
+        [(2, 4)],
+        "meta",
+        2 * 3 * 4 * 3 * (4 + 3 + 1 + 1) - 2 * 4 * 3 * (4 + 3),
+    ),
+    # of 5 features for 2 images, and of 4 channels for each of their 6 x 6 positions
+    "torchinfo-bias": (
+        "torchinfo",
+        Function(lambda self, x: (self.a(x), self.b(x)), a=nn.Linear(8, 5), b=nn.Conv2d(6, 4, 3)),
+        X,
+        "meta",
+        2 * 5 + 2 * 6 * 6 * 4,
+    ),
+    # weight and bias of 8 and of 6, for 2 images
+    "torchinfo-parameters-as-macs": (
+        "torchinfo",
+        nn.Sequential(nn.LayerNorm(8), nn.GroupNorm(2, 6)),
+        X,
+        "meta",
+        2 * (8 + 8) + 2 * (6 + 6),
+    ),
+    "torchinfo-not-a-layer": ("torchinfo", Function(lambda self, a: a @ a), [(3, 4, 4)], "meta", -3 * 4 * 4 * 4),
+    "torchinfo-direct-forward": (
+        "torchinfo",
+        Function(lambda self, x: self.a(self.b.forward(x)), a=nn.Linear(5, 5), b=nn.Linear(8, 5)),
+        X,
+        "meta",
+        -ELEMENTS * 5,
+    ),
+    "torchinfo-complex-as-real": ("torchinfo", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
 }
 
 
@@ -333,7 +376,7 @@ def test_conditions(condition, environment, holds):
     assert causes.holds(condition, environment) is holds
 
 
-SOURCE = re.compile(r"((?:thop|fvcore|torch|ptflops)/[\w/]+\.py):([\d,\-]+)")
+SOURCE = re.compile(r"((?:thop|fvcore|torch|ptflops|torchinfo|torchprofile)/[\w/]+\.py):([\d,\-]+)")
 
 
 @pytest.mark.parametrize("name", [*causes.CAUSES, *causes.NO_NUMBER])
@@ -343,7 +386,7 @@ def test_sources_are_where_they_say(name):
         if file_name.startswith("torch/") and not causes.holds("torch==2.13.*", INSTALLED):
             continue  # of which the lines are
         package = importlib.util.find_spec(file_name.split("/")[0])
-        if package is None and name.startswith(tuple(backends.COUNTERS)):
+        if package is None and not causes.known(name).backends.isdisjoint(backends.COUNTERS):
             pytest.skip(f"{file_name.split('/')[0]} is not installed")
         text = (Path(package.submodule_search_locations[0]).parent / file_name).read_text().splitlines()
         for number in map(int, re.findall(r"\d+", lines)):

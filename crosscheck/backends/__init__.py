@@ -34,6 +34,7 @@ PROBES = {
 #: Counters of the field that are not installed with crosscheck: pip install "crosscheck[counters]".
 COUNTERS = {
     "ptflops-aten": "crosscheck.backends.ptflops:PtflopsAten",
+    "torchinfo": "crosscheck.backends.torchinfo:Torchinfo",
 }
 #: Always computed, whichever are asked for: the closed form, and the trace that must equal it.
 REFERENCES = ("analytic", "aten")

@@ -106,6 +106,9 @@ class Tracer(TorchDispatchMode):
             self._modules[id(module)] = module
         self._visits: Counter[int] = Counter()
         self._visit(root)
+        self._outputs: dict[int, list[tuple[int, ...]]] = {
+            key: [] for key, module in self._modules.items() if module._parameters and _is_leaf(module)
+        }
         # Now: a lazy module changes its class at its first forward.
         self._class_names = {key: f"{type(m).__module__}.{type(m).__qualname__}" for key, m in self._modules.items()}
         self._stack = [_Frame(id(root), False)]
@@ -226,7 +229,10 @@ class Tracer(TorchDispatchMode):
 
         def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             with tracer._entered(module, direct=False) if id(module) in tracer._paths else nullcontext():
-                return original_call(module, *args, **kwargs)
+                result = original_call(module, *args, **kwargs)
+            if id(module) in tracer._outputs:
+                tracer._outputs[id(module)].append(_first_shape(result))
+            return result
 
         def watched(forward: Callable[..., Any]) -> Callable[..., Any]:
             def run(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -300,6 +306,8 @@ class Tracer(TorchDispatchMode):
                 self._calls[key],
                 self._direct[key],
                 self._visits[key],
+                _parameters(module) if key in self._outputs else (),
+                tuple(self._outputs.get(key, ())),
             )
             place[key] = alike
             rows.setdefault(alike, []).append(tuple(self._paths[key]))
@@ -356,7 +364,7 @@ class Aten(Backend):
 
 
 def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleRow:
-    class_name, params, training, leaf, calls, direct, visits = alike
+    class_name, params, training, leaf, calls, direct, visits, parameters, outputs = alike
     return ModuleRow(
         class_name=class_name,
         paths=tuple(paths),
@@ -366,7 +374,28 @@ def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleR
         calls=calls,
         direct=direct,
         visits=visits,
+        parameters=dict(parameters),
+        outputs=outputs if parameters else (),
     )
+
+
+def _is_leaf(module: torch.nn.Module) -> bool:
+    """Whether it has no children but empty containers."""
+    return all(isinstance(child, _CONTAINERS) and not len(child) for child in module.children())
+
+
+_CONTAINERS = (torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict)
+
+
+def _parameters(module: torch.nn.Module) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, tuple(p.shape)) for name, p in module.named_parameters(recurse=False) if not is_lazy(p))
+
+
+def _first_shape(result: Any) -> tuple[int, ...]:
+    """Of the first tensor in it; () where there is none."""
+    while isinstance(result, list | tuple) and result:  # a packed sequence is a tuple
+        result = result[0]
+    return tuple(result.shape) if isinstance(result, torch.Tensor) else ()
 
 
 def _restore(cls: type, forward: Any) -> None:
