@@ -259,6 +259,98 @@ CASES = {
         -ELEMENTS * 5,
     ),
     "torchinfo-complex-as-real": ("torchinfo", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    "torchprofile-elementwise-product": ("torchprofile", Function(lambda self, x: 2 * x * x), X, "meta", 2 * ELEMENTS),
+    # one product, of 2 and 6
+    "torchprofile-size-products": (
+        "torchprofile",
+        Function(lambda self, x: x.reshape(x.shape[0] * x.shape[1], -1)),
+        X,
+        "meta",
+        1,
+    ),
+    # the last has no weights
+    "torchprofile-norm-1": (
+        "torchprofile",
+        nn.Sequential(nn.LayerNorm(8), nn.GroupNorm(2, 6), nn.BatchNorm2d(6), nn.InstanceNorm2d(6)),
+        X,
+        "meta",
+        3 * ELEMENTS,
+    ),
+    "torchprofile-mean": (
+        "torchprofile",
+        Function(lambda self, x: F.avg_pool2d(x, 2).mean(1)),
+        X,
+        "meta",
+        2 * 6 * 4 * 4 + 2 * 4 * 4,
+    ),
+    "torchprofile-leaky-relu": ("torchprofile", nn.LeakyReLU(), X, "meta", ELEMENTS),
+    "torchprofile-resample": (
+        "torchprofile",
+        Function(
+            lambda self, x, grid: (
+                F.interpolate(x, size=(4, 4), mode="bilinear"),
+                F.grid_sample(x, grid, mode="nearest", align_corners=False),
+                F.grid_sample(x, grid, mode="bicubic", align_corners=False),
+            )
+        ),
+        [*X, (2, 5, 5, 2)],
+        "meta",
+        4 * 2 * 6 * 4 * 4 + (0 + 16) * 2 * 6 * 5 * 5,
+    ),
+    # by the output, 17 x 17, and all 6 input channels, also those of the other group
+    "torchprofile-transposed-conv": (
+        "torchprofile",
+        nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2),
+        X,
+        "meta",
+        2 * 4 * 17 * 17 * 6 * 9 - 2 * 6 * 8 * 8 * 2 * 9,
+    ),
+    "torchprofile-einsum": (
+        "torchprofile",
+        Function(lambda self, x: torch.einsum("nchw->nhwc", x)),
+        X,
+        "meta",
+        ELEMENTS,
+    ),
+    # 2 x 5 steps: 4 gates of 2, the projection's width, of 4 inputs and 2; truly 4 gates of 3 and the projection
+    "torchprofile-lstm-projection": (
+        "torchprofile",
+        Function(lambda self, x: self.layer(x)[0], layer=nn.LSTM(4, 3, proj_size=2)),
+        [(2, 5, 4)],
+        "meta",
+        2 * 5 * 4 * 2 * (4 + 2) - 2 * 5 * (4 * 3 * (4 + 2) + 3 * 2),
+    ),
+    # 5 queries and keys, and 5 for the batch
+    "torchprofile-attention-without-batch": (
+        "torchprofile",
+        Function(lambda self, q: F.scaled_dot_product_attention(q, q, q)),
+        [(5, 4)],
+        "meta",
+        (5 - 1) * 5 * 5 * 8,
+    ),
+    "torchprofile-named-padding": (
+        "torchprofile",
+        nn.Conv2d(6, 4, 3, padding="same"),
+        X,
+        "meta",
+        -2 * 4 * 64 * 6 * 9,
+    ),
+    # the matrix product; a matrix and a vector have a handler
+    "torchprofile-no-handler": (
+        "torchprofile",
+        Function(lambda self, a: torch.mm(a, a) @ a[0]),
+        [(4, 4)],
+        "meta",
+        -4 * 4 * 4,
+    ),
+    "torchprofile-unused": (
+        "torchprofile",
+        Function(lambda self, x: (self.layer(x), x + 1)[1], layer=nn.Linear(8, 5)),
+        X,
+        "meta",
+        -ELEMENTS * 5,
+    ),
+    "torchprofile-complex-as-real": ("torchprofile", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
 }
 
 
@@ -293,6 +385,17 @@ CONV = (nn.Conv2d(6, 4, 3), X)
 WITHOUT_NUMBER = {
     "flop_counter-absent": ("flop_counter", *CONV),
     "fvcore-bool-number": ("fvcore", Function(lambda self, x: x @ (x > 0).masked_fill(x > 1, False).float()), [(3, 3)]),
+    "torchprofile-bool-number": (
+        "torchprofile",
+        Function(lambda self, x: x @ (x > 0).masked_fill(x > 1, False).float()),
+        [(3, 3)],
+    ),
+    "torchprofile-unequal-heads": ("torchprofile", Function(attention), [(1, 2, 5, 4), (1, 1, 7, 4)]),
+    "torchprofile-baddbmm-broadcast": (
+        "torchprofile",
+        Function(lambda self, a: torch.baddbmm(a[:, :1], a, a)),
+        [(3, 4, 4)],
+    ),
     "fvcore-meta-assertion": ("fvcore-meta", *CONV),
     "fvcore-meta-tensor-condition": ("fvcore-meta", nn.Conv1d(6, 4, 3), [(2, 6, 8)]),
 }

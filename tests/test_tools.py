@@ -97,6 +97,21 @@ def test_fvcore_on_meta_equals_fvcore_on_real_tensors(module, shape, plain):
     assert expected > 0 or plain or isinstance(getattr(module, "padding", None), str)
 
 
+@pytest.mark.filterwarnings("ignore")  # a trace warns of what it takes for constant
+@pytest.mark.parametrize(("module", "shape"), CONVOLUTIONS, ids=lambda v: type(v).__name__)
+def test_torchprofile_on_meta_equals_torchprofile_on_real_tensors(module, shape):
+    """The real run is torchprofile alone, with none of our code in its trace: products of sizes are as many."""
+    profile_macs = pytest.importorskip("torchprofile").profile_macs
+    inputs = (torch.zeros(shape),) if shape else (torch.zeros(1, 5, 16),) * 3
+    expected = profile_macs(module, inputs)
+
+    hollow = case_of(module.to("meta"), tuple(x.to("meta") for x in inputs), {})
+    outcome = measure.measure([hollow], ("torchprofile",))[0].outcomes["torchprofile"]
+    module.to_empty(device="cpu")
+
+    assert outcome.macs == expected
+
+
 def twice_the_rows(module, args, *result):
     """Of what goes in, as a hook before a forward does; only the linear layer has hooks."""
     return (args[0].repeat(2, 1),) if isinstance(module, nn.Linear) else None

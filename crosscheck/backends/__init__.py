@@ -35,6 +35,7 @@ PROBES = {
 COUNTERS = {
     "ptflops-aten": "crosscheck.backends.ptflops:PtflopsAten",
     "torchinfo": "crosscheck.backends.torchinfo:Torchinfo",
+    "torchprofile": "crosscheck.backends.torchprofile:Torchprofile",
 }
 #: Always computed, whichever are asked for: the closed form, and the trace that must equal it.
 REFERENCES = ("analytic", "aten")

@@ -45,6 +45,7 @@ class _OpKey(NamedTuple):
     direct: bool
     macs: int
     length: int
+    interpolation: int
 
 
 class _Functions(TorchFunctionMode):
@@ -183,6 +184,7 @@ class Tracer(TorchDispatchMode):
                     frame.direct,
                     macs,
                     shapes[0][args[1]] if placed == "softmax" and shapes[0] else 0,
+                    args[2] if name.startswith("grid_sampler") else 0,
                 )
             ] += 1
         return None
