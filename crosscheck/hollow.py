@@ -323,7 +323,8 @@ def _traced(case: Case) -> tuple[Case, CaseResult, Any, frozenset[int]]:
             return case, CaseResult(outcomes={"aten": Failed(error=str(error))}), answered[0], frozenset()
     (result,) = answered
     count, seconds = tracer.count(case.device), time.perf_counter() - started
-    outcome, census = measured(Aten(), count, seconds, isolated=False)
+    outcome, said = measured(Aten(), count, seconds, isolated=False)
+    census = said.census if said else None
     changes = {"aten": tuple(sorted(before.changes()))}
     compared = {id(tensor) for tensor in mode.compared} if mode else set()
     given = enumerate(tensor for _, tensor in tensors((case.args, case.kwargs)))

@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from crosscheck import backends as registry
-from crosscheck.backends.interface import Backend, Case, NotApplicable
+from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
 from crosscheck.records import (
     CaseResult,
     Census,
@@ -37,6 +37,7 @@ from crosscheck.records import (
     Measured,
     Raw,
     Skipped,
+    TracedGraph,
     UncountedError,
     UsageError,
     one_line,
@@ -124,6 +125,7 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
     outcomes: dict[str, Raw] = {}
     changes: dict[str, tuple[str, ...]] = {}
     census: Census | None = None
+    graph: TracedGraph | None = None
     for run, variants in _runs(names, outcomes).items():
         with _untouched(case, isolated) as changed:
             started, peak = time.perf_counter(), _peak_memory()
@@ -137,12 +139,13 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
             seconds, grown = time.perf_counter() - started, _peak_memory() - peak
             left = changed()
         for backend in variants:
-            outcomes[backend.name], seen = measured(
+            outcomes[backend.name], said = measured(
                 backend, result, seconds, isolated=isolated, memory=grown if isolated else 0
             )
-            census = seen or census
+            if said is not None:
+                census, graph = said.census or census, said.graph or graph
             changes[backend.name] = tuple(sorted(left - frozenset(backend.leaves_behind)))
-    return CaseResult(outcomes=outcomes, census=census, changes=changes)
+    return CaseResult(outcomes=outcomes, census=census, graph=graph, changes=changes)
 
 
 def _peak_memory() -> int:
@@ -172,8 +175,8 @@ def _runs(names: Sequence[str], outcomes: dict[str, Raw]) -> dict[Any, list[Back
 
 def measured(
     backend: Backend, result: Any, seconds: float, *, isolated: bool, memory: int = 0
-) -> tuple[Raw, Census | None]:
-    """What a backend reads from its run, and the census if it is the trace."""
+) -> tuple[Raw, Count | None]:
+    """What a backend reads from its run, as an outcome and, if it is one, as it said it."""
     try:
         said = backend.read(result)
         if type(said.macs) is not int or not 0 <= said.macs <= _MOST:
@@ -189,7 +192,7 @@ def measured(
             "isolated": isolated,
             "memory": memory,
         }
-        return msgspec.convert(number, Measured), said.census
+        return msgspec.convert(number, Measured), said
     except Exception as error:
         return _unsuccessful(backend, error), None
 
@@ -386,10 +389,13 @@ def _in_process(
 
 
 def merged(parts: Sequence[CaseResult]) -> CaseResult:
-    """The outcomes of all, of two of one tool the later; the census of the first that has one."""
+    """The outcomes of all, of two of one tool the later; the census of the first that has one, with what others say."""
+    census = next((part.census for part in parts if part.census), None)
+    graph = next((part.graph for part in parts if part.graph), None)
     return CaseResult(
         outcomes={name: outcome for part in parts for name, outcome in part.outcomes.items()},
-        census=next((part.census for part in parts if part.census), None),
+        census=msgspec.structs.replace(census, graph=graph) if census and graph else census,
+        graph=graph,
         changes={name: left for part in parts for name, left in part.changes.items()},
     )
 

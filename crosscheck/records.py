@@ -88,6 +88,10 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     native: bool = False
     """Torch runs it, or what holds it, as one kernel in evaluation without gradients, where nothing watches the
     parts."""
+    parameters: dict[str, Shape] = {}
+    """Its own parameters by name, tied ones once; where it is a leaf."""
+    outputs: tuple[Shape, ...] = ()
+    """Of a leaf with parameters, the shape of the first tensor that each call through ``__call__`` returned."""
 
 
 class OpRow(Record, frozen=True, kw_only=True):
@@ -114,6 +118,8 @@ class OpRow(Record, frozen=True, kw_only=True):
     """MACs of all of them; 0 outside the headline."""
     length: int = 0
     """Size of the dimension a softmax runs over; what an average pooling adds up over one channel, all windows."""
+    interpolation: int = 0
+    """Of a grid sampler, as torch numbers them: 0 bilinear, 1 nearest, 2 bicubic."""
 
 
 class AttentionRow(Record, frozen=True, kw_only=True):
@@ -145,6 +151,24 @@ class EinsumRow(Record, frozen=True, kw_only=True):
     count: int
 
 
+class UnusedRow(Record, frozen=True, kw_only=True):
+    """Census: operators alike whose result reaches no output."""
+
+    aten: str
+    shapes: tuple[Shape, ...]
+    out: Shape
+    count: int
+
+
+class TracedGraph(Record, frozen=True, kw_only=True):
+    """Census: what the graph that torch.jit makes of a forward holds otherwise than what ran."""
+
+    size_products: int = 0
+    """Products without dimensions: of sizes, mostly, which are tensors there."""
+    unused: tuple[UnusedRow, ...] = ()
+    """Products, norms, means and resampling that it has dropped."""
+
+
 class Census(Record, frozen=True, kw_only=True):
     """What ran in one forward, in distinct rows: all that causes may look at."""
 
@@ -154,6 +178,8 @@ class Census(Record, frozen=True, kw_only=True):
     einsums: tuple[EinsumRow, ...] = ()
     bool_numbers: tuple[str, ...] = ()
     """Operators that were given a Python bool where they take a number."""
+    graph: TracedGraph | None = None
+    """Known where a backend was run that reads such a graph."""
     device: str = "meta"
 
 
@@ -216,6 +242,8 @@ class CaseResult(Record, frozen=True, kw_only=True):
 
     outcomes: dict[str, Raw]
     census: Census | None = None
+    graph: TracedGraph | None = None
+    """The part of the census that a backend knows and the trace does not."""
     changes: dict[str, tuple[str, ...]] = {}
     """What each backend left changed on the module or on torch."""
 

@@ -130,6 +130,14 @@ CASES = {
         "meta",
         2 * 4 * 17 * 17 * 3 * 9 - 2 * 6 * 8 * 8 * 2 * 9,
     ),
+    # by the height, 8, for the 6 channels over 2 groups; 6 x 6 outputs of 4 channels, kernels of 9
+    "thop-unbatched-conv": (
+        "thop",
+        nn.Conv2d(6, 4, 3, groups=2),
+        [(6, 8, 8)],
+        "meta",
+        4 * 6 * 6 * (8 // 2 - 6 // 2) * 9,
+    ),
     "thop-no-rule": ("thop", OwnLinear(8, 5), X, "meta", -ELEMENTS * 5),
     "thop-lora-compatible": ("thop", LoRACompatibleLinear(8, 5), X, "meta", -ELEMENTS * 5),
     # 2 heads of 4: q @ k.T and weights @ v, 5 x 5 x 4 each
@@ -327,6 +335,141 @@ CASES = {
         -2 * 4 * 4 * 4,
     ),
     "ultralytics-thop-complex-as-real": ("ultralytics-thop", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    # 8 x 5 weights for 2 images, and not for their 6 x 8 rows
+    "torchinfo-linear-tokens": ("torchinfo", nn.Linear(8, 5), X, "meta", 2 * 8 * 5 - ELEMENTS * 5),
+    # as above: 6 x 2 x 9 weights for each of 2 x 17 x 17 positions
+    "torchinfo-conv-by-output": (
+        "torchinfo",
+        nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2),
+        X,
+        "meta",
+        2 * 17 * 17 * 6 * 2 * 9 - 2 * 6 * 8 * 8 * 2 * 9,
+    ),
+    # 4 gates of 3: weights of 4 and of 3 and two biases each, for each element of the 2 x 3 of its new state
+    "torchinfo-recurrent": (
+        "torchinfo",
+        Function(lambda self, x: self.cell(x)[0], cell=nn.LSTMCell(4, 3)),
+        [(2, 4)],
+        "meta",
+        2 * 3 * 4 * 3 * (4 + 3 + 1 + 1) - 2 * 4 * 3 * (4 + 3),
+    ),
+    # of 5 features for 2 images, and of 4 channels for each of their 6 x 6 positions
+    "torchinfo-bias": (
+        "torchinfo",
+        Function(lambda self, x: (self.a(x), self.b(x)), a=nn.Linear(8, 5), b=nn.Conv2d(6, 4, 3)),
+        X,
+        "meta",
+        2 * 5 + 2 * 6 * 6 * 4,
+    ),
+    # weight and bias of 8 and of 6, for 2 images
+    "torchinfo-parameters-as-macs": (
+        "torchinfo",
+        nn.Sequential(nn.LayerNorm(8), nn.GroupNorm(2, 6)),
+        X,
+        "meta",
+        2 * (8 + 8) + 2 * (6 + 6),
+    ),
+    "torchinfo-not-a-layer": ("torchinfo", Function(lambda self, a: a @ a), [(3, 4, 4)], "meta", -3 * 4 * 4 * 4),
+    "torchinfo-direct-forward": (
+        "torchinfo",
+        Function(lambda self, x: self.a(self.b.forward(x)), a=nn.Linear(5, 5), b=nn.Linear(8, 5)),
+        X,
+        "meta",
+        -ELEMENTS * 5,
+    ),
+    "torchinfo-complex-as-real": ("torchinfo", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    "torchprofile-elementwise-product": ("torchprofile", Function(lambda self, x: 2 * x * x), X, "meta", 2 * ELEMENTS),
+    # one product, of 2 and 6
+    "torchprofile-size-products": (
+        "torchprofile",
+        Function(lambda self, x: x.reshape(x.shape[0] * x.shape[1], -1)),
+        X,
+        "meta",
+        1,
+    ),
+    # the last has no weights
+    "torchprofile-norm-1": (
+        "torchprofile",
+        nn.Sequential(nn.LayerNorm(8), nn.GroupNorm(2, 6), nn.BatchNorm2d(6), nn.InstanceNorm2d(6)),
+        X,
+        "meta",
+        3 * ELEMENTS,
+    ),
+    "torchprofile-mean": (
+        "torchprofile",
+        Function(lambda self, x: F.avg_pool2d(x, 2).mean(1)),
+        X,
+        "meta",
+        2 * 6 * 4 * 4 + 2 * 4 * 4,
+    ),
+    "torchprofile-leaky-relu": ("torchprofile", nn.LeakyReLU(), X, "meta", ELEMENTS),
+    "torchprofile-resample": (
+        "torchprofile",
+        Function(
+            lambda self, x, grid: (
+                F.interpolate(x, size=(4, 4), mode="bilinear"),
+                F.grid_sample(x, grid, mode="nearest", align_corners=False),
+                F.grid_sample(x, grid, mode="bicubic", align_corners=False),
+            )
+        ),
+        [*X, (2, 5, 5, 2)],
+        "meta",
+        4 * 2 * 6 * 4 * 4 + (0 + 16) * 2 * 6 * 5 * 5,
+    ),
+    # by the output, 17 x 17, and all 6 input channels, also those of the other group
+    "torchprofile-transposed-conv": (
+        "torchprofile",
+        nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2),
+        X,
+        "meta",
+        2 * 4 * 17 * 17 * 6 * 9 - 2 * 6 * 8 * 8 * 2 * 9,
+    ),
+    "torchprofile-einsum": (
+        "torchprofile",
+        Function(lambda self, x: torch.einsum("nchw->nhwc", x)),
+        X,
+        "meta",
+        ELEMENTS,
+    ),
+    # 2 x 5 steps: 4 gates of 2, the projection's width, of 4 inputs and 2; truly 4 gates of 3 and the projection
+    "torchprofile-lstm-projection": (
+        "torchprofile",
+        Function(lambda self, x: self.layer(x)[0], layer=nn.LSTM(4, 3, proj_size=2)),
+        [(2, 5, 4)],
+        "meta",
+        2 * 5 * 4 * 2 * (4 + 2) - 2 * 5 * (4 * 3 * (4 + 2) + 3 * 2),
+    ),
+    # 5 queries and keys, and 5 for the batch
+    "torchprofile-attention-without-batch": (
+        "torchprofile",
+        Function(lambda self, q: F.scaled_dot_product_attention(q, q, q)),
+        [(5, 4)],
+        "meta",
+        (5 - 1) * 5 * 5 * 8,
+    ),
+    "torchprofile-named-padding": (
+        "torchprofile",
+        nn.Conv2d(6, 4, 3, padding="same"),
+        X,
+        "meta",
+        -2 * 4 * 64 * 6 * 9,
+    ),
+    # the matrix product; a matrix and a vector have a handler
+    "torchprofile-no-handler": (
+        "torchprofile",
+        Function(lambda self, a: torch.mm(a, a) @ a[0]),
+        [(4, 4)],
+        "meta",
+        -4 * 4 * 4,
+    ),
+    "torchprofile-unused": (
+        "torchprofile",
+        Function(lambda self, x: (self.layer(x), x + 1)[1], layer=nn.Linear(8, 5)),
+        X,
+        "meta",
+        -ELEMENTS * 5,
+    ),
+    "torchprofile-complex-as-real": ("torchprofile", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
 }
 
 
@@ -376,6 +519,17 @@ WITHOUT_NUMBER = {
     "fvcore-scripted": ("fvcore", scripted, [(3, 3)]),
     "ptflops-aten-lazy": ("ptflops-aten", nn.LazyLinear(3, device="meta"), [(3, 3)]),
     "fvcore-bool-number": ("fvcore", Function(lambda self, x: x @ (x > 0).masked_fill(x > 1, False).float()), [(3, 3)]),
+    "torchprofile-bool-number": (
+        "torchprofile",
+        Function(lambda self, x: x @ (x > 0).masked_fill(x > 1, False).float()),
+        [(3, 3)],
+    ),
+    "torchprofile-unequal-heads": ("torchprofile", Function(attention), [(1, 2, 5, 4), (1, 1, 7, 4)]),
+    "torchprofile-baddbmm-broadcast": (
+        "torchprofile",
+        Function(lambda self, a: torch.baddbmm(a[:, :1], a, a)),
+        [(3, 4, 4)],
+    ),
     "fvcore-meta-assertion": ("fvcore-meta", *CONV),
     "fvcore-meta-tensor-condition": ("fvcore-meta", nn.Conv1d(6, 4, 3), [(2, 6, 8)]),
 }
@@ -469,7 +623,7 @@ def owns_thop(cause):
     return True
 
 
-SOURCE = re.compile(r"((?:thop|fvcore|torch|ptflops)/[\w/]+\.py):([\d,\-]+)")
+SOURCE = re.compile(r"((?:thop|fvcore|torch|ptflops|torchinfo|torchprofile)/[\w/]+\.py):([\d,\-]+)")
 
 
 @pytest.mark.parametrize("name", [*causes.CAUSES, *causes.NO_NUMBER])
@@ -479,7 +633,7 @@ def test_sources_are_where_they_say(name):
         if file_name.startswith("torch/") and not causes.holds("torch==2.13.*", INSTALLED):
             continue  # of which the lines are
         package = importlib.util.find_spec(file_name.split("/")[0])
-        if package is None and name.startswith(tuple(backends.COUNTERS)):
+        if package is None and not causes.known(name).backends.isdisjoint(backends.COUNTERS):
             pytest.skip(f"{file_name.split('/')[0]} is not installed")
         if file_name.startswith("thop/") and not owns_thop(name):
             pytest.skip("another package is imported as thop")

@@ -1,5 +1,6 @@
 """A backend's number is its tool's own: break the tool's rule and see the number follow."""
 
+import dataclasses
 import importlib
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 import crosscheck
 from crosscheck import measure
 from crosscheck.measure import case_of
+from crosscheck.records import Skipped
 
 
 def tripled(monkeypatch, tool):
@@ -95,6 +97,42 @@ def test_fvcore_on_meta_equals_fvcore_on_real_tensors(module, shape, plain):
 
     assert outcome.macs == expected
     assert expected > 0 or plain or isinstance(getattr(module, "padding", None), str)
+
+
+@pytest.mark.filterwarnings("ignore")  # a trace warns of what it takes for constant
+@pytest.mark.parametrize(("module", "shape"), CONVOLUTIONS, ids=lambda v: type(v).__name__)
+def test_torchprofile_on_meta_equals_torchprofile_on_real_tensors(module, shape):
+    """The real run is torchprofile alone, with none of our code in its trace: products of sizes are as many."""
+    profile_macs = pytest.importorskip("torchprofile").profile_macs
+    inputs = (torch.zeros(shape),) if shape else (torch.zeros(1, 5, 16),) * 3
+    expected = profile_macs(module, inputs)
+
+    hollow = case_of(module.to("meta"), tuple(x.to("meta") for x in inputs), {})
+    outcome = measure.measure([hollow], ("torchprofile",))[0].outcomes["torchprofile"]
+    module.to_empty(device="cpu")
+
+    assert outcome.macs == expected
+
+
+def test_torch_flops_is_skipped_without_cuda_tensors():
+    pytest.importorskip("torch_flops")
+    for device in ("meta", "cpu"):
+        outcome = crosscheck.check(*block(device), backends=("torch-flops",))["torch-flops"]
+        assert isinstance(outcome, Skipped)
+        assert "needs CUDA tensors" in outcome.reason
+
+
+def test_torch_flops_total_is_halved(monkeypatch):
+    """As on a GPU: 2 x 8 - 1 operations and one for the bias, for each of 2 x 3 x 5 outputs."""
+    pytest.importorskip("torch_flops")
+    from crosscheck.backends.torch_flops import TorchFlops
+
+    for name in ("reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: 0)
+    case = dataclasses.replace(case_of(nn.Linear(8, 5), (torch.zeros(2, 3, 8),), {}), device="cuda")
+
+    backend = TorchFlops()
+    assert backend.read(backend.run(case)).macs == 2 * 3 * 5 * 8
 
 
 def twice_the_rows(module, args, *result):

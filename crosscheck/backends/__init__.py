@@ -35,6 +35,9 @@ PROBES = {
 COUNTERS = {
     "ptflops-aten": "crosscheck.backends.ptflops:PtflopsAten",
     "ultralytics-thop": "crosscheck.backends.thop:UltralyticsThop",
+    "torchinfo": "crosscheck.backends.torchinfo:Torchinfo",
+    "torchprofile": "crosscheck.backends.torchprofile:Torchprofile",
+    "torch-flops": "crosscheck.backends.torch_flops:TorchFlops",
 }
 #: Always computed, whichever are asked for: the closed form, and the trace that must equal it.
 REFERENCES = ("analytic", "aten")

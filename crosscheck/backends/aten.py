@@ -47,6 +47,7 @@ class _OpKey(NamedTuple):
     direct: bool
     macs: int
     length: int
+    interpolation: int
 
 
 class _Functions(TorchFunctionMode):
@@ -108,6 +109,9 @@ class Tracer(TorchDispatchMode):
             self._modules[id(module)] = module
         self._visits: Counter[int] = Counter()
         self._visit(root)
+        self._outputs: dict[int, list[tuple[int, ...]]] = {
+            key: [] for key, module in self._modules.items() if module._parameters and _is_leaf(module)
+        }
         # Now: a lazy module changes its class at its first forward.
         self._class_names = {key: f"{type(m).__module__}.{type(m).__qualname__}" for key, m in self._modules.items()}
         self._bases = {key: _base(type(m)) for key, m in self._modules.items()}
@@ -183,6 +187,7 @@ class Tracer(TorchDispatchMode):
                     frame.direct,
                     macs,
                     _length(placed, name, args, shapes, tuple(out.shape)),
+                    args[2] if name.startswith("grid_sampler") else 0,
                 )
             ] += 1
         return None
@@ -229,7 +234,10 @@ class Tracer(TorchDispatchMode):
 
         def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             with tracer._entered(module, direct=False) if id(module) in tracer._paths else nullcontext():
-                return original_call(module, *args, **kwargs)
+                result = original_call(module, *args, **kwargs)
+            if id(module) in tracer._outputs:
+                tracer._outputs[id(module)].append(_first_shape(result))
+            return result
 
         def watched(forward: Callable[..., Any]) -> Callable[..., Any]:
             def run(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -305,6 +313,8 @@ class Tracer(TorchDispatchMode):
                 self._direct[key],
                 self._visits[key],
                 key in native,
+                _parameters(module) if key in self._outputs else (),
+                tuple(self._outputs.get(key, ())),
             )
             place[key] = alike
             rows.setdefault(alike, []).append(tuple(self._paths[key]))
@@ -362,7 +372,7 @@ class Aten(Backend):
 
 
 def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleRow:
-    class_name, base, params, training, leaf, calls, direct, visits, native = alike
+    class_name, base, params, training, leaf, calls, direct, visits, native, parameters, outputs = alike
     return ModuleRow(
         class_name=class_name,
         base=base,
@@ -374,6 +384,8 @@ def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleR
         direct=direct,
         visits=visits,
         native=native,
+        parameters=dict(parameters),
+        outputs=outputs if parameters else (),
     )
 
 
@@ -406,6 +418,25 @@ def _each(value: Any, dims: int) -> tuple[int, ...]:
     """A size for each dimension."""
     given = (value,) if isinstance(value, int) else tuple(value)
     return given * dims if len(given) == 1 else given
+
+
+def _is_leaf(module: torch.nn.Module) -> bool:
+    """Whether it has no children but empty containers."""
+    return all(isinstance(child, _CONTAINERS) and not len(child) for child in module.children())
+
+
+_CONTAINERS = (torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict)
+
+
+def _parameters(module: torch.nn.Module) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, tuple(p.shape)) for name, p in module.named_parameters(recurse=False) if not is_lazy(p))
+
+
+def _first_shape(result: Any) -> tuple[int, ...]:
+    """Of the first tensor in it; () where there is none."""
+    while isinstance(result, list | tuple) and result:  # a packed sequence is a tuple
+        result = result[0]
+    return tuple(result.shape) if isinstance(result, torch.Tensor) else ()
 
 
 def _restore(cls: type, forward: Any) -> None:

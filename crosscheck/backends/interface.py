@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from crosscheck.records import Census, TensorSpec
+from crosscheck.records import Census, TensorSpec, TracedGraph
 
 
 class NotApplicable(Exception):  # noqa: N818  an answer, not an error
@@ -60,6 +60,8 @@ class Count:
     """Operations the tool itself reports as seen and not counted."""
     census: Census | None = None
     """What ran; the trace alone gives it."""
+    graph: TracedGraph | None = None
+    """What only those know that read a graph by torch.jit."""
 
 
 class Backend(ABC):

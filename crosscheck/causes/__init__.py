@@ -19,6 +19,8 @@ from crosscheck.causes import (  # noqa: F401  they declare their causes
     fvcore,
     ptflops,
     thop,
+    torchinfo,
+    torchprofile,
     ultralytics_thop,
 )
 from crosscheck.causes.declare import CAUSES, NO_NUMBER, Cause, NoNumber, seen_by

@@ -11,10 +11,11 @@ from crosscheck.records import AttentionRow, Census
 
 @cause(
     "attention-not-counted",
-    frozenset({"thop-plain", "fvcore-plain", "fvcore-meta"}),
+    frozenset({"thop-plain", "fvcore-plain", "fvcore-meta", "torchinfo"}),
     "scaled_dot_product_attention is not counted: it is a functional call, which module hooks don't see, and "
     "the trace holds one operator that has no handle.",
-    "thop/profile.py:188 (hooks only); fvcore/nn/flop_count.py:26-44 (no aten::scaled_dot_product_attention)",
+    "thop/profile.py:188 (hooks only); fvcore/nn/flop_count.py:26-44 (no aten::scaled_dot_product_attention); "
+    "torchinfo/torchinfo.py:652-657 (1.8.0, hooks only)",
 )
 def _attention_not_counted(census: Census) -> int:
     return -attention_macs(census)

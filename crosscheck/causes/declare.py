@@ -82,7 +82,7 @@ def no_number(entry: NoNumber) -> None:
 
 
 #: Tools that see operators, so that a layer which torch runs as one kernel is one operator to them.
-BY_OPERATOR = frozenset({"flop_counter", "fvcore", "fvcore-plain", "ptflops-aten"})
+BY_OPERATOR = frozenset({"flop_counter", "fvcore", "fvcore-plain", "ptflops-aten", "torchprofile"})
 
 
 def seen_by(backend: str, census: Census) -> Census:

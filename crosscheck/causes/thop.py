@@ -139,9 +139,33 @@ def _thop_adaptive_avgpool(row: OpRow, module: ModuleRow) -> int:
 def _thop_transposed(row: OpRow, module: ModuleRow) -> int:
     if row.op != "conv":
         return 0
+    weight = row.shapes[1]
+    return _thop_convolution(row, module, groups=row.out[1] // weight[1]) - row.macs
+
+
+@_thop_charge(
+    "thop-unbatched-conv",
+    "Conv1d Conv2d Conv3d",
+    "thop takes the second size of the input for its channels; of one image without a batch it is the height.",
+    "thop/vision/calc_func.py:28-34",
+)
+def _thop_unbatched(row: OpRow, module: ModuleRow) -> int:
+    if row.op != "conv" or not _unbatched(row, module):
+        return 0
     x, weight = row.shapes[:2]
-    groups = row.out[1] // weight[1]
-    return row.count * prod(row.out) * (x[1] // groups) * prod(weight[2:]) - row.macs
+    return _thop_convolution(row, module, groups=x[1] // weight[1]) - row.macs
+
+
+def _thop_convolution(row: OpRow, module: ModuleRow, groups: int) -> int:
+    """What thop/vision/calc_func.py:28-34 says."""
+    x, weight = row.shapes[:2]
+    channels = x[2] if _unbatched(row, module) else x[1]
+    return row.count * prod(row.out) * (channels // groups) * prod(weight[2:])
+
+
+def _unbatched(row: OpRow, module: ModuleRow) -> bool:
+    """Whether the layer returned a dimension less than the operator, which has a batch always."""
+    return any(len(shape) < len(row.out) for shape in module.outputs)
 
 
 @_thop_charge(

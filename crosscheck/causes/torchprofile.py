@@ -1,0 +1,298 @@
+"""torchprofile: handlers over a jit trace."""
+
+from __future__ import annotations
+
+import re
+from math import prod
+
+from crosscheck.causes.declare import NoNumber, cause, complex_as_real, no_number, products
+from crosscheck.records import AttentionRow, Census, Failed, ModuleRow, OpRow, UnusedRow
+
+_TORCHPROFILE = frozenset({"torchprofile"})
+
+#: Functions of torch written in Python: a trace by torch.jit holds what they call.
+_PYTHON = frozenset(
+    "multi_head_attention_forward local_response_norm lp_pool1d lp_pool2d lp_pool3d gaussian_nll_loss __rdiv__".split()
+)
+#: Functions that such a trace looks into, as into those: torch records no operator of these names.
+_CELLS = frozenset("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell".split())
+_MUL = frozenset("mul mul_ multiply multiply_".split()) | _PYTHON | _CELLS
+_MEAN = _PYTHON | frozenset(
+    "mean avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d".split()
+)
+_MEANS = frozenset("mean avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d".split())
+_PRODUCTS = frozenset("linear matmul linalg_matmul __rmatmul__ addmm addmv bmm baddbmm lstm".split()) | _PYTHON | _CELLS
+
+
+def _outputs(row: OpRow | UnusedRow) -> int:
+    return row.count * prod(row.out)
+
+
+@cause(
+    "torchprofile-elementwise-product",
+    _TORCHPROFILE,
+    "torchprofile counts 1 MAC for each element of an elementwise product: scales, gates, rotary embeddings.",
+    "torchprofile/handlers.py:73-74,191-192 (0.1.0)",
+)
+def _elementwise(census: Census) -> int:
+    rows = (row for row in census.ops if row.aten in {"mul", "mul_"} and row.function in _MUL)
+    return sum(_outputs(row) for row in rows if row.out)  # those of no dimensions are among the sizes
+
+
+@cause(
+    "torchprofile-size-products",
+    _TORCHPROFILE,
+    "While torch.jit traces, sizes are tensors, so a product of two of them is one MAC to torchprofile.",
+    "torchprofile/handlers.py:73-74; torchprofile/trace.py:76 (0.1.0)",
+)
+def _sizes(census: Census) -> int:
+    return census.graph.size_products if census.graph else 0
+
+
+@cause(
+    "torchprofile-norm-1",
+    _TORCHPROFILE,
+    "torchprofile charges layer_norm, group_norm, batch_norm and instance_norm with weights 1 MAC an element; rms_norm "
+    "has no handler.",
+    "torchprofile/handlers.py:87-94,194-197 (0.1.0)",
+)
+def _norms(census: Census) -> int:
+    return sum(_outputs(row) for row in census.ops if row.op == "norm" and _has_weights(row, census))
+
+
+def _has_weights(row: OpRow, census: Census) -> bool:
+    if row.function in {"layer_norm", "group_norm"}:
+        return len(row.shapes) > 1
+    # running statistics are inputs too
+    return row.function in {"batch_norm", "instance_norm"} and bool(census.modules[row.module].params)
+
+
+@cause(
+    "torchprofile-mean",
+    _TORCHPROFILE,
+    "torchprofile charges a mean and average pooling 1 MAC an output element.",
+    "torchprofile/handlers.py:97-98,198-204 (0.1.0)",
+)
+def _means(census: Census) -> int:
+    return sum(_outputs(row) for row in census.ops if row.aten in _MEANS and row.function in _MEAN)
+
+
+@cause(
+    "torchprofile-leaky-relu",
+    _TORCHPROFILE,
+    "torchprofile charges leaky_relu 1 MAC an element.",
+    "torchprofile/handlers.py:101-102,205 (0.1.0)",
+)
+def _leaky_relu(census: Census) -> int:
+    return sum(_outputs(row) for row in census.ops if row.aten == row.function == "leaky_relu")
+
+
+@cause(
+    "torchprofile-resample",
+    _TORCHPROFILE,
+    "torchprofile charges bilinear upsampling 4 MACs an output element, grid sampling 4 (bilinear) or 16 (bicubic).",
+    "torchprofile/handlers.py:105-106,147-155 (0.1.0)",
+)
+def _resample(census: Census) -> int:
+    return sum(_samples(row) * _outputs(row) for row in census.ops if row.op == "resample")
+
+
+def _samples(row: OpRow) -> int:
+    if row.aten.startswith("grid_sampler"):
+        return {0: 4, 1: 0, 2: 16}[row.interpolation]
+    return 4 if row.aten == "upsample_bilinear2d" else 0
+
+
+def _is_seen(row: OpRow) -> bool:
+    """Whether a product has a handler, whatever it makes of it."""
+    if row.op == "conv":
+        return row.function != "_convolution_mode"
+    return row.op == "attention" or row.function in _PRODUCTS
+
+
+@cause(
+    "torchprofile-transposed-conv",
+    _TORCHPROFILE,
+    "torchprofile charges a transposed convolution by its output, so a stride multiplies it, and by all input "
+    "channels, so groups do.",
+    "torchprofile/handlers.py:77-84 (0.1.0)",
+)
+def _transposed(census: Census) -> int:
+    return sum(_convolution(row) - _as_real(row) for row in census.ops if row.op == "conv" and _is_seen(row))
+
+
+def _convolution(row: OpRow | UnusedRow) -> int:
+    first, second, *kernel = row.shapes[1]
+    return _outputs(row) * (second if row.out[1] == first else first) * prod(kernel)
+
+
+def _as_real(row: OpRow) -> int:
+    return row.macs // 4 if row.dtype.startswith("complex") else row.macs
+
+
+@cause(
+    "torchprofile-einsum",
+    _TORCHPROFILE,
+    "torchprofile charges an einsum the product of all its sizes, also where nothing is summed or one operand only is "
+    "there, and for three operands or more as if they were multiplied at once. One with an ellipsis it does not count.",
+    "torchprofile/handlers.py:128-144 (0.1.0)",
+)
+def _einsum(census: Census) -> int:
+    charged = sum(row.count * _einsum_charge(row.equation, row.shapes) for row in census.einsums)
+    return charged - sum(row.macs for row in products(census) if row.function == "einsum")
+
+
+def _einsum_charge(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
+    if "." in equation:
+        return 0
+    terms = equation.partition("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        sizes.update(zip(term, shape, strict=True))
+    return prod(sizes.values())
+
+
+@cause(
+    "torchprofile-lstm-projection",
+    _TORCHPROFILE,
+    "torchprofile takes the width of an LSTM from its last hidden state, which is the projection's where there is one.",
+    "torchprofile/handlers.py:109-125 (0.1.0)",
+)
+def _projection(census: Census) -> int:
+    return sum(
+        len(module.paths) * sum(_lstm(module, out[0] * out[1]) for out in module.outputs)
+        - sum(row.macs for row in products(census) if row.module == i and row.function == "lstm" and not row.direct)
+        for i, module in enumerate(census.modules)
+        if "weight_hr_l0" in module.parameters and all(len(out) == 3 for out in module.outputs)
+    )
+
+
+def _lstm(module: ModuleRow, steps: int) -> int:
+    """Four gates a layer and direction, of ``width`` each, as it sees it."""
+    width, inputs = module.parameters["weight_hr_l0"][0], module.parameters["weight_ih_l0"][1]
+    layers = sum(re.fullmatch(r"weight_ih_l\d+", name) is not None for name in module.parameters)
+    directions = 2 if "weight_ih_l0_reverse" in module.parameters else 1
+    gates = (inputs + width) + (layers - 1) * (width * directions + width)
+    return steps * directions * 4 * width * gates
+
+
+@cause(
+    "torchprofile-attention-without-batch",
+    _TORCHPROFILE,
+    "torchprofile takes the first dimension of a query for the batch; of one of two dimensions that are its tokens.",
+    "torchprofile/handlers.py:164-176 (0.1.0)",
+)
+def _attention(census: Census) -> int:
+    rows = (row for row in census.attention if len(row.query) == 2)
+    return sum((row.query[0] - 1) * row.macs for row in rows)
+
+
+@cause(
+    "torchprofile-named-padding",
+    _TORCHPROFILE,
+    'A convolution with padding="same" or "valid" is traced as aten::_convolution_mode, which has no handler.',
+    "torchprofile/handlers.py:180-207 (0.1.0, aten::_convolution alone)",
+)
+def _named_padding(census: Census) -> int:
+    return -sum(row.macs for row in census.ops if row.op == "conv" and not _is_seen(row))
+
+
+@cause(
+    "torchprofile-no-handler",
+    _TORCHPROFILE,
+    "Products without a handler are not counted, with a warning that it swallows: mm, mv, dot, outer products, "
+    "bilinear, GRU.",
+    "torchprofile/handlers.py:180-207; torchprofile/profile.py:47-48 (0.1.0)",
+)
+def _no_handler(census: Census) -> int:
+    rows = (row for row in products(census) if row.op != "conv" and row.function != "einsum")
+    return -sum(row.macs for row in rows if not _is_seen(row))
+
+
+@cause(
+    "torchprofile-unused",
+    _TORCHPROFILE,
+    "What reaches no output of the model is not in the trace: the last block's text tokens, attention weights that "
+    "nobody asked for.",
+    "torchprofile/trace.py:76 (0.1.0); torch/csrc/jit/passes/dead_code_elimination.cpp (2.13.0)",
+)
+def _unused(census: Census) -> int:
+    return -sum(map(_charge, census.graph.unused)) if census.graph else 0
+
+
+def _charge(row: UnusedRow) -> int:
+    """What it would count."""
+    if row.aten in {"linear", "matmul", "bmm"}:
+        return _outputs(row) * row.shapes[0][-1]
+    if row.aten in {"addmm", "addmv", "baddbmm"}:
+        return _outputs(row) * row.shapes[1][-1]
+    if row.aten == "_convolution":
+        return _convolution(row)
+    if row.aten == "scaled_dot_product_attention":
+        return _outputs(row) // row.out[-1] * row.shapes[1][-2] * (row.shapes[0][-1] + row.shapes[2][-1])
+    each = {"upsample_nearest2d": 0, "upsample_bilinear2d": 4, "batch_norm": len(row.shapes) == 5}
+    if row.aten in {"layer_norm", "group_norm", "instance_norm"}:
+        return _outputs(row) * (len(row.shapes) > 1)
+    if row.aten.startswith("mul") and not row.out:
+        return 0  # of sizes
+    return _outputs(row) * each.get(row.aten, 1)
+
+
+@cause(
+    "torchprofile-complex-as-real",
+    _TORCHPROFILE,
+    "A product of complex numbers counts as one multiply-add; it is four.",
+    "torchprofile/handlers.py:10-84 (0.1.0), of shapes alone",
+)
+def _complex(census: Census) -> int:
+    return complex_as_real(census, _is_seen)
+
+
+def _heads_differ(row: AttentionRow) -> bool:
+    sizes = {(shape[0], prod(shape[1:-2])) for shape in (row.query, row.key, row.value)}
+    return len(sizes) > 1
+
+
+no_number(
+    NoNumber(
+        name="torchprofile-unequal-heads",
+        summary="torchprofile asserts that query, key and value have the same batch and heads: no grouped queries.",
+        source="torchprofile/handlers.py:171-173 (0.1.0)",
+        backends=_TORCHPROFILE,
+        outcome=Failed,
+        words=re.compile("AssertionError"),
+        only_in="",
+        applies=lambda census: any(map(_heads_differ, census.attention)),
+    )
+)
+
+
+def _is_broadcast(row: OpRow) -> bool:
+    return row.aten == "baddbmm" and (len(row.shapes[0]) != 3 or row.shapes[0][1:] != row.out[1:])
+
+
+no_number(
+    NoNumber(
+        name="torchprofile-baddbmm-broadcast",
+        summary="torchprofile asserts that what baddbmm adds has the shape of the product.",
+        source="torchprofile/handlers.py:30-36 (0.1.0)",
+        backends=_TORCHPROFILE,
+        outcome=Failed,
+        words=re.compile("AssertionError|ValueError: not enough values to unpack"),
+        only_in="",
+        applies=lambda census: any(map(_is_broadcast, census.ops)),
+    )
+)
+no_number(
+    NoNumber(
+        name="torchprofile-bool-number",
+        summary="torchprofile counts in a trace by torch.jit, which knows no operator that takes a Python bool for a "
+        "number: masked_fill(mask, False) where 0 would do.",
+        source="torch/csrc/jit/ir/alias_analysis.cpp:623 (2.13.0)",
+        backends=_TORCHPROFILE,
+        outcome=Failed,
+        words=re.compile(r"We don't have an op for aten::\w+"),
+        only_in="",
+        applies=lambda census: bool(census.bool_numbers),
+    )
+)
