@@ -17,6 +17,7 @@ from crosscheck.causes import (  # noqa: F401  they declare their causes
     attention,
     flop_counter,
     fvcore,
+    jit,
     ptflops,
     thop,
     torchinfo,

@@ -8,8 +8,6 @@ from itertools import combinations
 from math import prod
 
 from crosscheck.causes.declare import (
-    COMPILED,
-    SCRIPTED,
     NoNumber,
     cause,
     complex_as_real,
@@ -255,30 +253,5 @@ no_number(
         words=re.compile("TypeError: cond must be a bool"),
         only_in="torch>=2.9",
         applies=lambda census: any(True for _ in _convolutions(census)),
-    )
-)
-no_number(
-    NoNumber(
-        name="fvcore-compiled",
-        summary="fvcore counts in a trace by torch.jit, which refuses compiled modules.",
-        source="torch/_dynamo/eval_frame.py (error_on_nested_jit_trace); fvcore #137",
-        backends=_FVCORE,
-        outcome=Failed,
-        words=re.compile("torch.jit.trace a dynamo-optimized function"),
-        only_in="",
-        applies=lambda census: any(module.class_name == COMPILED for module in census.modules),
-    )
-)
-no_number(
-    NoNumber(
-        name="fvcore-scripted",
-        summary="fvcore traces with torch.jit without naming the module, and a scripted module is then no part of the "
-        "trace.",
-        source="torch/csrc/jit/frontend/tracer.cpp, gatherParametersAndBuffers (2.13.0)",
-        backends=_FVCORE,
-        outcome=Failed,
-        words=re.compile("is not part of the active trace"),
-        only_in="",
-        applies=lambda census: any(module.class_name == SCRIPTED for module in census.modules),
     )
 )

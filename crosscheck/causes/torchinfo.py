@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from math import prod
 
-from crosscheck.causes.declare import cause, complex_as_real, products
-from crosscheck.records import Census, ModuleRow, OpRow, Shape
+from crosscheck.causes.declare import COMPILED, NoNumber, cause, complex_as_real, no_number, products
+from crosscheck.records import Census, Failed, ModuleRow, OpRow, Shape
 
 _TORCHINFO = frozenset({"torchinfo"})
 
@@ -165,3 +166,18 @@ def _direct(census: Census) -> int:
 )
 def _complex(census: Census) -> int:
     return complex_as_real(census, lambda row: _is_layers_own(row) and _is_hooked(census.modules[row.module]))
+
+
+no_number(
+    NoNumber(
+        name="torchinfo-compiled",
+        summary="torchinfo asks whether any child is true, and a compiled one answers with its length, which the layer "
+        "inside it has not.",
+        source="torchinfo/layer_info.py:52 (1.8.0); torch/_dynamo/eval_frame.py, OptimizedModule",
+        backends=_TORCHINFO,
+        outcome=Failed,
+        words=re.compile(r"does not support len\(\)"),
+        only_in="",
+        applies=lambda census: any(module.class_name == COMPILED for module in census.modules),
+    )
+)

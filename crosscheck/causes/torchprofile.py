@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, cause, complex_as_real, no_number, products
+from crosscheck.causes.declare import NoNumber, cause, complex_as_real, in_native_layer, no_number, products
 from crosscheck.records import AttentionRow, Census, Failed, ModuleRow, OpRow, UnusedRow
 
 _TORCHPROFILE = frozenset({"torchprofile"})
@@ -296,3 +296,23 @@ no_number(
         applies=lambda census: bool(census.bool_numbers),
     )
 )
+no_number(
+    NoNumber(
+        name="torchprofile-native-layer",
+        summary="In evaluation and without gradients torch runs nn.MultiheadAttention on a CPU as one kernel, whose "
+        "second result is no tensor; torchprofile takes it for one.",
+        source="torchprofile/ir.py:25 (0.1.0); torch/nn/modules/activation.py:1433",
+        backends=_TORCHPROFILE,
+        outcome=Failed,
+        words=re.compile("'NoneType' object has no attribute 'lower'"),
+        only_in="",
+        applies=lambda census: (
+            _runs_natively("MultiheadAttention", census) and not _runs_natively("TransformerEncoderLayer", census)
+        ),
+    )
+)
+
+
+def _runs_natively(layer: str, census: Census) -> bool:
+    rows = (row for row in census.ops if census.modules[row.module].base == layer)
+    return any(in_native_layer(census, row) for row in rows)
