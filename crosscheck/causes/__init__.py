@@ -13,7 +13,14 @@ from collections.abc import Mapping
 
 from packaging.requirements import Requirement
 
-from crosscheck.causes import attention, flop_counter, fvcore, ptflops, thop  # noqa: F401  they declare their causes
+from crosscheck.causes import (  # noqa: F401  they declare their causes
+    attention,
+    flop_counter,
+    fvcore,
+    ptflops,
+    replaced,
+    thop,
+)
 from crosscheck.causes.declare import CAUSES, NO_NUMBER, Cause, NoNumber
 from crosscheck.records import Census, Term
 
