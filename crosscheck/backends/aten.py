@@ -65,13 +65,16 @@ class _Functions(TorchFunctionMode):
     name = ""
     complex_convolutions: int | None = None
     """Real convolutions run so far for a complex one; None outside of such."""
+    passing: Any = None
+    """The function whose call is on its way to outer modes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...]]] = Counter()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        func = getattr(func, "observed", func)  # torch hands over what took its place, which has seen this call
+        # Torch hands over what took the function's place, which has seen this call, and so does to an outer mode.
+        func = self.passing = getattr(func, "observed", func)
         # The mode is off while a function runs, so a name stays until that function returns.
         self.name = getattr(func, "__name__", "")
         if self.name == "einsum" and isinstance(args[0], str):
@@ -86,7 +89,7 @@ class _Functions(TorchFunctionMode):
         try:
             return func(*args, **(kwargs or {}))
         finally:
-            self.name, self.complex_convolutions = "", None
+            self.name, self.complex_convolutions, self.passing = "", None, None
 
 
 class _Elsewhere(TorchDispatchMode):
@@ -222,6 +225,9 @@ class Tracer(TorchDispatchMode):
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._decomposing or threading.get_ident() != self._thread:
+                return original(*args, **kwargs)
+            if self._functions.passing is original and not self._in_kernel:
+                self._functions.passing = None
                 return original(*args, **kwargs)
             outer, self._inner = self._inner, 0
             try:

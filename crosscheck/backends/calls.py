@@ -6,6 +6,7 @@ A replaced attribute sees what no mode of torch's does: the name under which a f
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -25,6 +26,15 @@ _NAMES = {
     "Tensor": "matmul __matmul__ mm bmm addmm baddbmm mul add",
 }
 
+_FUNCTIONS = [(place, name) for place, names in _NAMES.items() for name in names.split()]
+_ORIGINALS = {(place, name): getattr(_OWNERS[place], name) for place, name in _FUNCTIONS}
+_BUILT_IN = (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+)
+
 Wrap = Callable[[str, Callable[..., Any]], Callable[..., Any]]
 """Makes of a name, such as ``F.linear``, and the function the one that takes its place."""
 
@@ -33,12 +43,24 @@ Wrap = Callable[[str, Callable[..., Any]], Callable[..., Any]]
 def observing(wrap: Wrap) -> Iterator[None]:
     """Replace each of the functions while inside."""
     with ExitStack() as stack:
-        for place, names in _NAMES.items():
-            owner = _OWNERS[place]
-            for name in names.split():
-                function = wrap(f"{place}.{name}", getattr(owner, name))
-                stack.enter_context(mock.patch.object(owner, name, function))
+        for place, name in _FUNCTIONS:
+            function = wrap(f"{place}.{name}", getattr(_OWNERS[place], name))
+            stack.enter_context(mock.patch.object(_OWNERS[place], name, function))
         yield
+
+
+def original(function: Any) -> Any:
+    """Torch's own function, where ``function`` has taken its place.
+
+    Torch hands a mode what has the function's name, also of a call that did not go through it, such as ``a + b``. A
+    mode of ours that called it would have a counter count what it can't see.
+    """
+    if isinstance(function, _BUILT_IN):
+        return function
+    for key in _FUNCTIONS:
+        if getattr(_OWNERS[key[0]], key[1]) is function:
+            return _ORIGINALS[key]
+    return function
 
 
 def words(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:

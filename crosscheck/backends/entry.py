@@ -43,6 +43,10 @@ class Entry(torch.nn.Module):
         """Every tensor among the case's arguments."""
         return tuple(tensor for _, tensor in tensors((self._case.args, dict(self._case.kwargs))))
 
+    def to(self, *args: Any, **kwargs: Any) -> Entry:
+        """Stays where it is: a tool that asks a parameter where would bring real integers to meta."""
+        return self
+
     def forward(self, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
         for tensor, own in zip(flat, self.inputs, strict=True):
             pass_on(own, tensor)  # a tracer's tensors are others

@@ -202,7 +202,8 @@ def _elementwise(call: CallRow) -> int:
     first, second = call.shapes[0] if call.shapes else (), call.shapes[1] if len(call.shapes) > 1 else ()
     depth = max(len(first), len(second))
     sizes = zip(*(shape + (1,) * (depth - len(shape)) for shape in (first, second)), strict=True)
-    return call.count * prod(max(pair) for pair in sizes)
+    each: int = prod(max(pair) for pair in sizes)
+    return call.count * each
 
 
 def _replaced(census: Census, names: frozenset[str] | set[str] = _REPLACED) -> Iterator[CallRow]:
