@@ -6,9 +6,12 @@ A replaced attribute sees what no mode of torch's does: the name under which a f
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 from unittest import mock
 
@@ -28,6 +31,8 @@ _NAMES = {
 
 _FUNCTIONS = [(place, name) for place, names in _NAMES.items() for name in names.split()]
 _ORIGINALS = {(place, name): getattr(_OWNERS[place], name) for place, name in _FUNCTIONS}
+_INHERITED = object()
+_AS_IT_CAME = {(place, name): vars(_OWNERS[place]).get(name, _INHERITED) for place, name in _FUNCTIONS}
 _BUILT_IN = (
     types.BuiltinFunctionType,
     types.MethodDescriptorType,
@@ -42,11 +47,58 @@ Wrap = Callable[[str, Callable[..., Any]], Callable[..., Any]]
 @contextmanager
 def observing(wrap: Wrap) -> Iterator[None]:
     """Replace each of the functions while inside."""
-    with ExitStack() as stack:
+    with imports_undisturbed(), ExitStack() as stack:
         for place, name in _FUNCTIONS:
             function = wrap(f"{place}.{name}", getattr(_OWNERS[place], name))
             stack.enter_context(mock.patch.object(_OWNERS[place], name, function))
         yield
+
+
+class _TorchImports(MetaPathFinder):
+    """Has modules of torch find torch's own functions while they are imported."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path) if fullname.startswith("torch.") else None
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            now = {(place, name): vars(_OWNERS[place]).get(name, _INHERITED) for place, name in _FUNCTIONS}
+            _put(_AS_IT_CAME)
+            try:
+                execute(module)
+            finally:
+                _put(now)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this import's loader alone
+        return spec
+
+
+def _put(functions: dict[tuple[str, str], Any]) -> None:
+    for (place, name), function in functions.items():
+        owner = _OWNERS[place]
+        if vars(owner).get(name, _INHERITED) is function:
+            continue
+        if function is _INHERITED:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, function)
+
+
+@contextmanager
+def imports_undisturbed() -> Iterator[None]:
+    """While inside, modules of torch that are imported see none of the functions that a counter put in place.
+
+    Torch imports torch._dynamo at a kernel in Python or a checkpoint, and it keeps what it finds: from then on
+    torch.compile would not know torch.add.
+    """
+    finder = _TorchImports()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def original(function: Any) -> Any:

@@ -11,7 +11,6 @@ positional input it would divide the modules' part by the batch, and not the fun
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 from typing import Any
 
@@ -53,9 +52,6 @@ class Ptflops(Backend):
     )
 
     def run(self, case: Case) -> int:
-        # Torch imports it at its first kernel in Python. It asks functions for their names, which those that ptflops
-        # puts in their place lack (ptflops/pytorch_engine.py:336-345): whether they were in place would be chance.
-        importlib.import_module("torch._dynamo")
         return _count(case, "pytorch")
 
     def read(self, result: int) -> Count:
