@@ -430,18 +430,22 @@ def _batch(call: CallRow) -> int:
     return tensor(call, 0, "input")[0]
 
 
-_fails(
-    (_CALFLOPS, _FLOPS_PROFILER),
+def _takes_several_for_one(call: CallRow) -> bool:
+    scale = _scale(call)
+    return isinstance(scale, list) or (isinstance(scale, tuple) and len(scale) != _batch(call))
+
+
+_SCALE_FACTORS = (
     "scale-factors",
     "TOOL compares the number of scale factors with the batch; where it is another, it takes them for one number.",
     "scale",
     r"^TypeError: unsupported operand type\(s\) for \*\* or pow\(\): '(tuple|list)'",
-    _any(
-        "F.interpolate F.upsample",
-        lambda call: (
-            isinstance(_scale(call), list) or (isinstance(_scale(call), tuple) and len(_scale(call)) != _batch(call))
-        ),
-    ),
+)
+_fails((_CALFLOPS,), *_SCALE_FACTORS, _any("F.interpolate F.upsample", _takes_several_for_one))
+_fails(
+    (_FLOPS_PROFILER,),
+    *_SCALE_FACTORS,  # where it is given by position, it fails before
+    _any("F.interpolate F.upsample", lambda call: len(given(call)[0]) == 1 and _takes_several_for_one(call)),
 )
 _fails(
     _TOOLS,
