@@ -130,7 +130,7 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
         with _untouched(case, isolated) as changed:
             started, peak = time.perf_counter(), _peak_memory()
             try:
-                with _quiet(), _on_meta(case):
+                with _quiet(), _ready(case):
                     for _ in range(case.repeats):
                         result = run(variants[0], case if isolated or case.module is None else _with_fresh_inputs(case))
             except (Exception, SystemExit) as error:
@@ -226,11 +226,20 @@ def _with_fresh_inputs(case: Case) -> Case:
 
 
 @contextlib.contextmanager
-def _on_meta(case: Case) -> Iterator[None]:
-    """What a run on meta needs: a pipeline's component without its tensors, and quick shapes."""
-    if case.device != "meta" or case.module is None:
+def _ready(case: Case) -> Iterator[None]:
+    """What a run needs: imports that a tool does not disturb, and on meta empty tensors and quick shapes."""
+    if case.module is None:
         yield
         return
+    from crosscheck.backends.calls import imports_undisturbed
+
+    with imports_undisturbed(), _on_meta(case) if case.device == "meta" else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def _on_meta(case: Case) -> Iterator[None]:
+    """A pipeline's component without its tensors, and quick shapes."""
     from crosscheck.backends.entry import emptied
     from crosscheck.backends.meta import QuickMeta
 

@@ -195,7 +195,7 @@ def again(ledger: Ledger) -> tuple[Ledger, tuple[str, ...]]:
     for old in ledger.components:
         try:
             recommended, outcomes = reconcile(old.backends, old.census, ledger.environment)
-        except (ArithmeticError, LookupError, ValueError) as error:  # of strangers
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of strangers
             raise ConfigError(f"{old.name}: the ledger can't be reconciled again: {error}") from error
         changed += [f"{old.name}: {name}" for name, outcome in outcomes.items() if outcome != old.backends[name]]
         if recommended != old.recommended:

@@ -169,6 +169,26 @@ class TracedGraph(Record, frozen=True, kw_only=True):
     """Products, norms, means and resampling that it has dropped."""
 
 
+class CallRow(Record, frozen=True, kw_only=True):
+    """Census: calls alike of a function that counters replace."""
+
+    function: str
+    """By the name it was called: ``F.linear``, ``torch.matmul``, ``Tensor.__matmul__`` (which is ``@``)."""
+    shapes: tuple[Shape, ...]
+    """Of the tensors among its arguments, in order."""
+    arguments: tuple[str, ...]
+    """As they were given: ``T`` for a tensor, a plain value as Python writes it, ``name=`` before a keyword's."""
+    out: Shape
+    module: int
+    """Index of the `ModuleRow` of the innermost module entered through ``__call__``: where hooks would place it."""
+    count: int
+    macs: int = 0
+    """MACs of all of them, those of calls inside left out."""
+    is_complex: bool = False
+    kernel: bool = False
+    """Made by a kernel of torch's own that is written in Python, as many are on meta."""
+
+
 class Census(Record, frozen=True, kw_only=True):
     """What ran in one forward, in distinct rows: all that causes may look at."""
 
@@ -176,6 +196,7 @@ class Census(Record, frozen=True, kw_only=True):
     ops: tuple[OpRow, ...]
     attention: tuple[AttentionRow, ...] = ()
     einsums: tuple[EinsumRow, ...] = ()
+    calls: tuple[CallRow, ...] = ()
     bool_numbers: tuple[str, ...] = ()
     """Operators that were given a Python bool where they take a number."""
     graph: TracedGraph | None = None

@@ -49,6 +49,35 @@ class Shared(nn.Module):
 COMPLEX = nn.Linear(8, 5, dtype=torch.complex64)
 
 
+def inner(function):
+    """A function called in a child, of which hooks hear, with a parameter beside it, which tells the device."""
+    child = Function(function, unused=nn.Linear(1, 1))
+    return Function(lambda self, *inputs: self.child(*inputs), child=child)
+
+
+def doubtful_products(self, a, b):
+    """A first operand that is broadcast, and a second that is a vector."""
+    return torch.matmul(a, b), torch.matmul(a, b[0, :, 0])
+
+
+# by the first operand's elements and the last size: 10 x 16 x 12, truly 8 times; 10 x 16 x 16, truly a 16th
+DOUBTFUL = (inner(doubtful_products), [(10, 16), (8, 16, 12)], "meta", -7 * 10 * 16 * 12 + 15 * 10 * 16)
+# torch pads rows by 1 in all, the tools by 2 * (1 // 2): 7 rows of 8 columns
+SAME = (nn.Sequential(nn.Conv2d(6, 4, (2, 3), padding="same")), X, "meta", -2 * 4 * 1 * 8 * 6 * 2 * 3)
+# torch's own kernel for a beta calls torch.mm: 10 x 16 x 12
+KERNEL = (
+    inner(lambda self, c, a, b: torch.addmm(c, a, b, beta=2)),
+    [(10, 12), (10, 16), (16, 12)],
+    "meta",
+    10 * 16 * 12,
+)
+PRODUCT_OF_SUMS = (inner(lambda self, a: torch.einsum("bij,bjk->bik", a, a)), [(3, 4, 4)], "meta", -3 * 4 * 4 * 4)
+WRAPPED_COMPLEX = (nn.Sequential(COMPLEX), [(2, 8)], "complex", -3 * 2 * 8 * 5)
+# each called twice and summed twice, so twice as much as was done; the norm has no MACs there
+SHARED_TWICE = (Shared(), X, "meta", 2 * ELEMENTS * 8)
+IN_A_CHILD = (inner(attention), ATTENTION[1], "meta", -2 * 5 * 7 * 8)
+
+
 class LoRACompatibleLinear(nn.Linear):
     """By its name the class that diffusers 0.19 to 0.26 made linear layers of."""
 
@@ -470,6 +499,139 @@ CASES = {
         -ELEMENTS * 5,
     ),
     "torchprofile-complex-as-real": ("torchprofile", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    "fvcore-matmul": (
+        "fvcore",
+        Function(lambda self, a, b: a @ b),
+        [(10, 16), (8, 16, 12)],
+        "meta",
+        -7 * 10 * 16 * 12,
+    ),
+    "calflops-attention": ("calflops", *IN_A_CHILD),
+    "calflops-no-rule": (
+        "calflops",
+        inner(lambda self, a: (torch.bmm(a, a), a @ a, torch.matmul(a, a))),
+        [(3, 4, 4)],
+        "meta",
+        -2 * 3 * 4 * 4 * 4,
+    ),
+    "calflops-einsum": ("calflops", *PRODUCT_OF_SUMS),
+    "calflops-matmul": ("calflops", *DOUBTFUL),
+    "calflops-same-padding": ("calflops", *SAME),
+    "calflops-complex-as-real": ("calflops", *WRAPPED_COMPLEX),
+    "calflops-shared-module": ("calflops", *SHARED_TWICE),
+    # 2 filters a group, halved once more
+    "calflops-transposed-groups": (
+        "calflops",
+        nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2),
+        X,
+        "meta",
+        -2 * 6 * 8 * 8 * 1 * 9,
+    ),
+    "flops-profiler-attention": ("flops-profiler", *IN_A_CHILD),
+    "flops-profiler-no-rule": (
+        "flops-profiler",
+        inner(lambda self, a: (torch.bmm(a, a), a @ a, torch.mv(a[0], a[0, 0]))),
+        [(3, 4, 4)],
+        "meta",
+        -(3 * 4 * 4 * 4 + 4 * 4),
+    ),
+    "flops-profiler-einsum": ("flops-profiler", *PRODUCT_OF_SUMS),
+    "flops-profiler-matmul": ("flops-profiler", *DOUBTFUL),
+    "flops-profiler-meta-kernels": ("flops-profiler", *KERNEL),
+    "flops-profiler-complex-as-real": ("flops-profiler", *WRAPPED_COMPLEX),
+    "flops-profiler-shared-module": ("flops-profiler", *SHARED_TWICE),
+    "flops-profiler-own-forward": ("flops-profiler", nn.Linear(8, 5), X, "meta", -ELEMENTS * 5),
+    "deepspeed-no-rule": (
+        "deepspeed",
+        Function(lambda self, a: (a.baddbmm(a, a), a @ a, torch.mv(a[0], a[0, 0]))),
+        [(3, 4, 4)],
+        "meta",
+        -(3 * 4 * 4 * 4 + 4 * 4),
+    ),
+    "deepspeed-einsum": ("deepspeed", *PRODUCT_OF_SUMS),
+    "deepspeed-matmul": ("deepspeed", *DOUBTFUL),
+    "deepspeed-same-padding": ("deepspeed", *SAME),
+    "deepspeed-meta-kernels": ("deepspeed", *KERNEL),
+    "deepspeed-complex-as-real": ("deepspeed", *WRAPPED_COMPLEX),
+    # the query has 1 of the keys' 2
+    "deepspeed-attention-batch": (
+        "deepspeed",
+        ATTENTION[0],
+        [(1, 2, 5, 4), (2, 2, 7, 4)],
+        "meta",
+        -2 * 5 * 7 * 8,
+    ),
+    # as above, and 8 x 8 that addmm adds
+    "ptflops-bias": (
+        "ptflops",
+        Function(
+            lambda self, x: (self.a(x), self.b(x), self.c(x), torch.addmm(x[0, 0], x[0, 0], x[0, 0])),
+            a=nn.Linear(8, 5),
+            b=nn.Conv2d(6, 4, 3),
+            c=nn.Conv2d(6, 4, 3, bias=False),
+        ),
+        X,
+        "meta",
+        2 * 6 * 8 * 5 + 2 * 4 * 6 * 6 + 8 * 8,
+    ),
+    # 6 channels for a batch, and no positions; truly 8 positions
+    "ptflops-unbatched-convolution": (
+        "ptflops",
+        nn.Conv1d(6, 4, 3, bias=False),
+        [(6, 10)],
+        "meta",
+        (6 - 8) * 4 * 6 * 3,
+    ),
+    "ptflops-attention": ("ptflops", *ATTENTION, "meta", -2 * 5 * 7 * 8),
+    "ptflops-no-rule": ("ptflops", OwnLinear(8, 5), X, "meta", -ELEMENTS * 5),
+    "ptflops-matmul": ("ptflops", *DOUBTFUL),
+    "ptflops-norm": (
+        "ptflops",
+        nn.Sequential(nn.GroupNorm(2, 6), nn.LayerNorm(8), nn.BatchNorm2d(6, affine=False), nn.InstanceNorm2d(6)),
+        X,
+        "meta",
+        (2 + 1 + 1 + 1) * ELEMENTS,
+    ),
+    "ptflops-activation": (
+        "ptflops",
+        Function(lambda self, x: F.silu(F.softmax(F.gelu(x), dim=-1))),
+        X,
+        "meta",
+        3 * ELEMENTS,
+    ),
+    # two of them by the function that they call as well
+    "ptflops-activation-module": (
+        "ptflops",
+        nn.Sequential(nn.ReLU6(), nn.GELU(), nn.LeakyReLU(), nn.PReLU()),
+        X,
+        "meta",
+        4 * ELEMENTS,
+    ),
+    "ptflops-pool": ("ptflops", nn.Sequential(nn.AvgPool2d(2)), X, "meta", 2 * ELEMENTS),
+    # the whole output, and the first half of it
+    "ptflops-upsample": ("ptflops", nn.Upsample(scale_factor=2), X, "meta", 4 * ELEMENTS + 2 * ELEMENTS),
+    # (2, 6, 8, 8) and (8,) from the first: (8, 6, 8, 8)
+    "ptflops-elementwise": (
+        "ptflops",
+        Function(lambda self, x: torch.mul(x, x[0, 0, 0]) + torch.add(x, 2)),
+        X,
+        "meta",
+        4 * ELEMENTS + ELEMENTS,
+    ),
+    # scaling, three projections and their biases, 2 heads of scores, softmax and values, the last projection
+    "ptflops-multihead-attention": (
+        "ptflops",
+        nn.MultiheadAttention(8, 2),
+        [(5, 1, 8)] * 3,
+        "meta",
+        5 * 8 + 3 * 5 * 8 * 8 + 3 * 5 * 8 + 2 * 5 * 5 * (4 + 1 + 4) + 5 * 8 * (8 + 1),
+    ),
+    # 5 steps of 2: 10 operations an element of the state of 4, and two biases for each of its 4 gates
+    "ptflops-recurrent": ("ptflops", nn.LSTM(8, 4), [(5, 2, 8)], "meta", 5 * 2 * (10 * 4 + 2 * 4 * 4)),
+    "ptflops-meta-kernels": ("ptflops", *KERNEL),
+    # each called twice and summed twice: 8 and a bias an element for the layer, 1 for the norm
+    "ptflops-shared-module": ("ptflops", Shared(), X, "meta", 2 * (8 + 1 + 1) * ELEMENTS),
+    "ptflops-complex-as-real": ("ptflops", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
 }
 
 
@@ -510,6 +672,12 @@ def scripted():
 
 
 CONV = (nn.Conv2d(6, 4, 3), X)
+UNBATCHED = (nn.Conv2d(6, 4, 3), [(6, 8, 8)])
+LISTS = (inner(lambda self, x, weight: F.conv2d(x, weight, stride=[1, 1])), [*X, (4, 6, 3, 3)])
+RESCALED = (inner(lambda self, x: F.interpolate(x, scale_factor=[2, 2])), X)
+RESIZED_BY_NAME = (inner(lambda self, x: F.interpolate(input=x, scale_factor=2)), X)
+EINSUM_LIST = (inner(lambda self, x: torch.einsum("ij,jk->ik", [x, x])), [(3, 3)])
+POOLED_BY_NAME = (inner(lambda self, x: F.adaptive_avg_pool2d(x, output_size=1)), X)
 #: name -> backend and what it is run on
 WITHOUT_NUMBER = {
     "flop_counter-absent": ("flop_counter", *CONV),
@@ -534,6 +702,40 @@ WITHOUT_NUMBER = {
     ),
     "fvcore-meta-assertion": ("fvcore-meta", *CONV),
     "fvcore-meta-tensor-condition": ("fvcore-meta", nn.Conv1d(6, 4, 3), [(2, 6, 8)]),
+    "fvcore-matmul-vector": ("fvcore", Function(lambda self, a: a @ a[0]), [(3, 3)]),
+    "calflops-no-parameters": ("calflops", Function(lambda self, x: x @ x), [(3, 3)]),
+    "calflops-unbatched-convolution": ("calflops", *UNBATCHED),
+    "calflops-convolution-lists": ("calflops", *LISTS),
+    "calflops-scale-factors": ("calflops", *RESCALED),
+    "calflops-einsum-list": ("calflops", *EINSUM_LIST),
+    "calflops-arguments": ("calflops", *POOLED_BY_NAME),
+    "calflops-interpolate-by-name": ("calflops", *RESIZED_BY_NAME),
+    "flops-profiler-no-parameters": ("flops-profiler", Function(lambda self, x: x @ x), [(3, 3)]),
+    "flops-profiler-unbatched-convolution": ("flops-profiler", *UNBATCHED),
+    "flops-profiler-convolution-lists": ("flops-profiler", *LISTS),
+    "flops-profiler-scale-factors": ("flops-profiler", *RESCALED),
+    "flops-profiler-einsum-list": ("flops-profiler", *EINSUM_LIST),
+    "flops-profiler-arguments": ("flops-profiler", *POOLED_BY_NAME),
+    "flops-profiler-transposed-convolution": ("flops-profiler", nn.ConvTranspose2d(6, 4, 3), X),
+    "flops-profiler-named-padding": ("flops-profiler", nn.Conv2d(6, 4, 3, padding="valid"), X),
+    "flops-profiler-upsample": ("flops-profiler", nn.Sequential(nn.Upsample(scale_factor=2), nn.Linear(16, 1)), X),
+    "deepspeed-unbatched-convolution": ("deepspeed", *UNBATCHED),
+    "deepspeed-convolution-lists": ("deepspeed", *LISTS),
+    "deepspeed-einsum-list": ("deepspeed", *EINSUM_LIST),
+    "deepspeed-arguments": ("deepspeed", *POOLED_BY_NAME),
+    "deepspeed-interpolate-by-name": ("deepspeed", *RESIZED_BY_NAME),
+    "deepspeed-attention-by-name": (
+        "deepspeed",
+        Function(lambda self, q, k: F.scaled_dot_product_attention(query=q, key=k, value=k)),
+        ATTENTION[1],
+    ),
+    "ptflops-scale-factors": ("ptflops", *RESCALED),
+    "ptflops-unbatched-attention": ("ptflops", nn.MultiheadAttention(8, 2), [(5, 8)] * 3),
+    "ptflops-baddbmm-by-name": (
+        "ptflops",
+        Function(lambda self, a: torch.baddbmm(a, batch1=a, batch2=a)),
+        [(3, 4, 4)],
+    ),
 }
 
 
@@ -629,7 +831,8 @@ def owns_thop(cause):
     return True
 
 
-SOURCE = re.compile(r"((?:thop|fvcore|torch|ptflops|torchinfo|torchprofile)/[\w/]+\.py):([\d,\-]+)")
+PACKAGES = "thop|fvcore|torch|ptflops|torchinfo|torchprofile|calflops|flops_profiler|deepspeed"
+SOURCE = re.compile(rf"((?:{PACKAGES})/[\w/]+\.py):([\d,\-]+)")
 
 
 @pytest.mark.parametrize("name", [*causes.CAUSES, *causes.NO_NUMBER])

@@ -2,10 +2,12 @@
 
 import dataclasses
 import importlib
+import multiprocessing
+import sys
 
 import pytest
 import torch
-from installed import needs
+from installed import extra, needs
 from modules import BLOCK, BLOCK_MACS, Block, Function, block, zeros
 from torch import nn
 
@@ -211,3 +213,70 @@ def test_thop_sees_attention_that_is_called_by_keyword_and_in_a_shared_module():
     check = crosscheck.check(module, zeros(1, 2, 3, 4), backends=("thop",))
 
     assert check["thop"].macs == 2 * (2 * 3 * 3 * (4 + 4))
+
+
+# -- counters that put functions of their own in the place of torch's --------------------------------------------------
+
+REPLACING = ("calflops", "flops-profiler", "deepspeed", "ptflops")
+
+
+@pytest.mark.parametrize("name", map(extra, REPLACING))
+def test_a_counter_that_replaces_functions_counts_alike_each_time_and_on_meta(name):
+    """In this process, where what it left in the place of torch's functions would count again."""
+    before = {owner: dict(vars(owner)) for owner in (torch, torch.Tensor, torch.nn.functional)}
+    model = Function(
+        lambda self, x: self.out(self.block(x)) @ x.flatten(2)[:, :8],
+        block=Block(),
+        out=nn.Linear(32, 8),
+    )
+    x = torch.zeros(1, 32, 8, 8)
+
+    first, second = (crosscheck.check(model, x, backends=(name,))[name] for _ in range(2))
+    on_meta = crosscheck.check(model.to("meta"), x.to("meta"), backends=(name,))[name]
+
+    assert (first.residual, first.macs) == (0, second.macs)
+    assert (on_meta.residual, on_meta.macs) == (0, first.macs)
+    for owner, functions in before.items():
+        now = vars(owner)
+        assert not [n for n in functions if n in now and callable(functions[n]) and now[n] is not functions[n]]
+        assert "matmul" in now or owner is not torch
+
+
+def test_calls_are_kept_by_the_name_that_they_were_made_by():
+    def forward(self, a):
+        return a @ a + torch.matmul(a, a) + a.matmul(a) + torch.add(a, 1) + torch.nn.functional.softmax(a, dim=-1)
+
+    for device in ("meta", "cpu"):
+        census = crosscheck.check(Function(forward), zeros(3, 4, 4, device=device), backends=()).census
+        assert {call.function: (call.count, call.macs) for call in census.calls} == {
+            "Tensor.__matmul__": (1, 3 * 4 * 4 * 4),
+            "torch.matmul": (1, 3 * 4 * 4 * 4),
+            "Tensor.matmul": (1, 3 * 4 * 4 * 4),
+            "torch.add": (1, 0),
+            "F.softmax": (1, 0),
+        }
+
+
+def compile_after_a_count(outbox):
+    """In a process that has not imported torch._dynamo: a checkpoint does, in the middle of the count."""
+    import warnings
+
+    from torch.utils import checkpoint
+
+    model = Function(lambda self, x: checkpoint.checkpoint(self.a, x, use_reentrant=False), a=nn.Linear(8, 8))
+    assert "torch._dynamo" not in sys.modules
+    macs = crosscheck.check(model, torch.zeros(2, 8), backends=("thop",)).recommended.macs
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # that it does not know torch.add
+        explained = sys.modules["torch._dynamo"].explain(lambda x: torch.add(x, 1) @ torch.matmul(x, x))
+        outbox.put((macs, explained(torch.zeros(2, 2)).graph_count))
+
+
+@needs("torch>=2.4", "before, a checkpoint imports no compiler")
+def test_a_compiler_that_is_imported_during_a_count_knows_torch_s_functions():
+    context = multiprocessing.get_context("spawn")
+    outbox = context.Queue()
+    child = context.Process(target=compile_after_a_count, args=(outbox,))
+    child.start()
+    assert outbox.get(timeout=120) == (2 * 8 * 8, 1)
+    child.join()

@@ -33,6 +33,10 @@ PROBES = {
 }
 #: Counters of the field that are not installed with crosscheck: pip install "crosscheck[counters]".
 COUNTERS = {
+    "calflops": "crosscheck.backends.calflops:Calflops",
+    "deepspeed": "crosscheck.backends.deepspeed:DeepSpeed",
+    "flops-profiler": "crosscheck.backends.flops_profiler:FlopsProfiler",
+    "ptflops": "crosscheck.backends.ptflops:Ptflops",
     "ptflops-aten": "crosscheck.backends.ptflops:PtflopsAten",
     "ultralytics-thop": "crosscheck.backends.thop:UltralyticsThop",
     "torchinfo": "crosscheck.backends.torchinfo:Torchinfo",

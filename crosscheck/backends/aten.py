@@ -1,7 +1,8 @@
 """crosscheck's own trace: every operator that reaches torch's dispatcher, placed by module, function and op.
 
 A `TorchDispatchMode` sees each operator with its shapes; a `TorchFunctionMode` says which torch function it came from;
-the SDPA observer says which of them are inside one attention call. Nothing is computed on meta.
+the SDPA observer says which of them are inside one attention call, and the observer of calls keeps those of functions
+that counters replace. Nothing is computed on meta.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosscheck import attention
-from crosscheck.backends import rules
+from crosscheck.backends import calls, rules
 from crosscheck.backends.entry import call
 from crosscheck.backends.interface import Backend, Case, Count
 from crosscheck.backends.native import natives
-from crosscheck.records import HEADLINE, AttentionRow, Census, EinsumRow, ModuleRow, Op, OpRow, UncountedError
+from crosscheck.records import HEADLINE, AttentionRow, CallRow, Census, EinsumRow, ModuleRow, Op, OpRow, UncountedError
 
 _ATTENTION = "scaled_dot_product_attention"
 
@@ -50,18 +51,33 @@ class _OpKey(NamedTuple):
     interpolation: int
 
 
+class _CallKey(NamedTuple):
+    function: str
+    shapes: tuple[tuple[int, ...], ...]
+    arguments: tuple[str, ...]
+    out: tuple[int, ...]
+    module: int
+    macs: int
+    is_complex: bool
+    kernel: bool
+
+
 class _Functions(TorchFunctionMode):
     """Names the outermost torch function that is running, and keeps the equations of einsums."""
 
     name = ""
     complex_convolutions: int | None = None
     """Real convolutions run so far for a complex one; None outside of such."""
+    passing: Any = None
+    """The function whose call is on its way to outer modes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...]]] = Counter()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # Torch hands over what took the function's place, which has seen this call, and so does to an outer mode.
+        func = self.passing = getattr(func, "observed", func)
         # The mode is off while a function runs, so a name stays until that function returns.
         self.name = getattr(func, "__name__", "")
         if self.name == "einsum" and isinstance(args[0], str):
@@ -76,7 +92,7 @@ class _Functions(TorchFunctionMode):
         try:
             return func(*args, **(kwargs or {}))
         finally:
-            self.name, self.complex_convolutions = "", None
+            self.name, self.complex_convolutions, self.passing = "", None, None
 
 
 class _Elsewhere(TorchDispatchMode):
@@ -121,6 +137,10 @@ class Tracer(TorchDispatchMode):
         self._attention_depth = 0
         self._calls: Counter[int] = Counter()
         self._direct: Counter[int] = Counter()
+        self._inner = 0
+        """MACs so far of the innermost observed call."""
+        self._in_kernel = self._decomposing = False
+        self.calls: Counter[_CallKey] = Counter()
         self.ops: Counter[_OpKey] = Counter()
         self.attention: Counter[tuple[attention.AttentionCall, int, str]] = Counter()
         self.bool_numbers: set[str] = set()
@@ -142,11 +162,19 @@ class Tracer(TorchDispatchMode):
         name = func.overloadpacket.__name__
         kind = rules.kind(name)
         if kind is None and func.namespace == "aten" and _is_composite(func):
-            with self:  # inference mode hands over composite operators whole
-                result = func.decompose(*args, **kwargs)
-                if result is not NotImplemented:
-                    return result
-        result = func(*args, **kwargs)
+            outer, self._decomposing = self._decomposing, True
+            try:
+                with self:  # inference mode hands over composite operators whole
+                    result = func.decompose(*args, **kwargs)
+            finally:
+                self._decomposing = outer
+            if result is not NotImplemented:
+                return result
+        outer, self._in_kernel = self._in_kernel, True
+        try:
+            result = func(*args, **kwargs)
+        finally:
+            self._in_kernel = outer
         if bool in map(type, args) and any(type(args[i]) is bool for i in _numbers(func) if i < len(args)):
             self.bool_numbers.add(name)
         if kind is not None or func.namespace not in rules.KNOWN_NAMESPACES:
@@ -173,6 +201,7 @@ class Tracer(TorchDispatchMode):
             self._functions.complex_convolutions += 1
             work = [*work, *work] if self._functions.complex_convolutions == 3 else work
         for op, macs in work or ((kind, 0),):
+            self._inner += macs
             placed: Op = "attention" if macs and self._function == _ATTENTION else op
             self.ops[
                 _OpKey(
@@ -198,6 +227,38 @@ class Tracer(TorchDispatchMode):
 
     def _unplaced(self, name: str) -> None:
         self.unplaced.setdefault(name, self._paths[self._stack[-1].module][0])
+
+    def _observed(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        """``original``, with its calls kept under ``name``."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self._decomposing or threading.get_ident() != self._thread:
+                return original(*args, **kwargs)
+            if self._functions.passing is original and not self._in_kernel:
+                self._functions.passing = None
+                return original(*args, **kwargs)
+            outer, self._inner = self._inner, 0
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                macs, self._inner = self._inner, outer
+            given = [x for x in _flat((*args, *kwargs.values())) if isinstance(x, torch.Tensor)]
+            out = next((x for x in _flat((result,)) if isinstance(x, torch.Tensor)), None)
+            key = _CallKey(
+                name,
+                tuple(tuple(x.shape) for x in given),
+                calls.words(args, kwargs),
+                () if out is None else tuple(out.shape),
+                next(frame.module for frame in reversed(self._stack) if not frame.direct),
+                macs,
+                any(x.is_complex() for x in given),
+                self._in_kernel,
+            )
+            self.calls[key] += 1
+            return result
+
+        call.observed = original  # type: ignore[attr-defined]
+        return call
 
     # -- where it runs ---------------------------------------------------------------------------------------------
 
@@ -276,6 +337,7 @@ class Tracer(TorchDispatchMode):
             self._watching_modules(),
             self._watching_threads(),
             attention.observing(self._enter_attention, self._leave_attention),
+            calls.observing(self._observed),
             self._functions,
             self,
         ):
@@ -315,6 +377,7 @@ class Tracer(TorchDispatchMode):
                 key in native,
                 _parameters(module) if key in self._outputs else (),
                 tuple(self._outputs.get(key, ())),
+                self._paths[key][0] == "",  # the module itself has a row of its own
             )
             place[key] = alike
             rows.setdefault(alike, []).append(tuple(self._paths[key]))
@@ -329,6 +392,15 @@ class Tracer(TorchDispatchMode):
                 EinsumRow(equation=equation, shapes=shapes, count=count)
                 for (equation, shapes), count in self._functions.einsums.items()
             ),
+            calls=self._call_rows(index, place),
+        )
+
+    def _call_rows(self, index: dict[Any, int], place: dict[int, Any]) -> tuple[CallRow, ...]:
+        merged: Counter[_CallKey] = Counter()
+        for key, count in self.calls.items():
+            merged[key._replace(module=index[place[key.module]])] += count
+        return tuple(
+            CallRow(**{**key._asdict(), "macs": key.macs * count}, count=count) for key, count in merged.items()
         )
 
     def _op_rows(self, index: dict[Any, int], place: dict[int, Any]) -> tuple[OpRow, ...]:
@@ -372,7 +444,7 @@ class Aten(Backend):
 
 
 def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleRow:
-    class_name, base, params, training, leaf, calls, direct, visits, native, parameters, outputs = alike
+    class_name, base, params, training, leaf, called, direct, visits, native, parameters, outputs, _ = alike
     return ModuleRow(
         class_name=class_name,
         base=base,
@@ -380,7 +452,7 @@ def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleR
         params=params,
         training=training,
         leaf=leaf,
-        calls=calls,
+        calls=called,
         direct=direct,
         visits=visits,
         native=native,

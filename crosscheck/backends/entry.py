@@ -43,10 +43,17 @@ class Entry(torch.nn.Module):
         """Every tensor among the case's arguments."""
         return tuple(tensor for _, tensor in tensors((self._case.args, dict(self._case.kwargs))))
 
+    def to(self, *args: Any, **kwargs: Any) -> Entry:
+        """Stays where it is: a tool that asks a parameter where would bring real integers to meta."""
+        return self
+
     def forward(self, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
         for tensor, own in zip(flat, self.inputs, strict=True):
             pass_on(own, tensor)  # a tracer's tensors are others
-        given: Iterator[torch.Tensor] = iter(flat)
+        # A tool may bring what is real to where the parameters are, on meta.
+        given: Iterator[torch.Tensor] = (
+            own if tensor.is_meta and not own.is_meta else tensor for tensor, own in zip(flat, self.inputs, strict=True)
+        )
         args, kwargs = map_tensors(lambda _: next(given), (self._case.args, dict(self._case.kwargs)))
         with real_integers(self._case.real_integers) as mode:
             result = method(self._case)(*args, **kwargs)

@@ -13,6 +13,7 @@ from unittest import mock
 import torch
 from torch.overrides import TorchFunctionMode
 
+from crosscheck.backends import calls
 from crosscheck.records import UncountedError
 from crosscheck.trees import map_tensors
 
@@ -48,6 +49,7 @@ class RealIntegers(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        func = calls.original(func)
         name = getattr(func, "__name__", "")
         given = list(_tensors((*args, *kwargs.values())))
         if name in {"__get__", "__set__"}:

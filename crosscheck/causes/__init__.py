@@ -19,6 +19,7 @@ from crosscheck.causes import (  # noqa: F401  they declare their causes
     fvcore,
     jit,
     ptflops,
+    replaced,
     thop,
     torchinfo,
     torchprofile,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from crosscheck.records import HEADLINE, Census, Failed, ModuleRow, OpRow, Skipped
+from crosscheck.records import HEADLINE, CallRow, Census, Failed, ModuleRow, OpRow, Shape, Skipped
 
 
 class Cause(NamedTuple):
@@ -179,3 +180,41 @@ def _without_ellipsis(terms: Sequence[str], output: str, shapes: Sequence[tuple[
     named = ["".join(free[len(free) - count :]) for count in hidden]
     expanded = [term.replace("...", name) for term, name in zip(terms, named, strict=True)]
     return expanded, output.replace("...", "".join(free))
+
+
+# -- calls of functions ------------------------------------------------------------------------------------------------
+
+TENSOR = "T"
+
+
+def argument(call: CallRow, position: int, name: str, default: Any = None) -> Any:
+    """What was given for a parameter: a plain value, `TENSOR`, or the name of another type."""
+    positional, named = given(call)
+    word = positional[position] if position < len(positional) else named.get(name)
+    if word is None:
+        return default
+    try:
+        return ast.literal_eval(word)
+    except (ValueError, SyntaxError):  # a name: T, or that of a type
+        return word
+
+
+def given(call: CallRow) -> tuple[list[str], dict[str, str]]:
+    """A call's arguments in words: those by position, those by name."""
+    named = [word for word in call.arguments if re.match(r"\w+=", word)]
+    return list(call.arguments[: len(call.arguments) - len(named)]), dict(word.split("=", 1) for word in named)
+
+
+def tensor(call: CallRow, position: int, name: str) -> Shape:
+    """The shape of the tensor given for a parameter."""
+    positional, named = given(call)
+    words = [*positional, *named.values()]
+    at = position
+    if position >= len(positional) and name in named:
+        at = len(positional) + list(named).index(name)
+    return call.shapes[sum(word == TENSOR for word in words[:at])]
+
+
+def real_macs(call: CallRow) -> int:
+    """MACs of a call's row, were its numbers real."""
+    return call.macs // 4 if call.is_complex else call.macs

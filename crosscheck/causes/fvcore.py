@@ -15,7 +15,9 @@ from crosscheck.causes.declare import (
     elements,
     no_number,
     products,
+    real_macs,
     summed,
+    tensor,
 )
 from crosscheck.records import Census, Failed, ModuleRow, OpRow
 
@@ -205,6 +207,23 @@ def _fvcore_no_handle(census: Census) -> int:
     return -sum(row.macs for row in products(census) if row.op != "attention" and not _fvcore_sees(row))
 
 
+_MATMUL = frozenset("torch.matmul Tensor.matmul Tensor.__matmul__".split())
+
+
+@cause(
+    "fvcore-matmul",
+    _FVCORE,
+    "fvcore multiplies the elements of a matmul's first operand by the last size of the second: too little where the "
+    "first is broadcast.",
+    "fvcore/nn/jit_handles.py:226",
+)
+def _fvcore_matmul(census: Census) -> int:
+    calls = (call for call in census.calls if call.function in _MATMUL and not call.kernel)
+    return sum(
+        call.count * prod(tensor(call, 0, "input")) * tensor(call, 1, "other")[-1] - real_macs(call) for call in calls
+    )
+
+
 @cause(
     "fvcore-complex-as-real",
     _FVCORE,
@@ -215,6 +234,20 @@ def _fvcore_complex(census: Census) -> int:
     return complex_as_real(census, _fvcore_sees)
 
 
+no_number(
+    NoNumber(
+        name="fvcore-matmul-vector",
+        summary="fvcore asks a matmul's second operand for its last size but one, and a vector has none.",
+        source="fvcore/nn/jit_handles.py:225",
+        backends=_FVCORE,
+        outcome=Failed,
+        words=re.compile("^IndexError: list index out of range"),
+        only_in="",
+        applies=lambda census: any(
+            call.function in _MATMUL and not call.kernel and len(tensor(call, 1, "other")) == 1 for call in census.calls
+        ),
+    )
+)
 no_number(
     NoNumber(
         name="fvcore-bool-number",

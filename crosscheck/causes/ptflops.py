@@ -1,12 +1,24 @@
-"""ptflops: six operators of aten, biases counted."""
+"""ptflops: hooks and replaced functions, or six operators of aten; biases counted."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, cause, complex_as_real, no_number, products
-from crosscheck.records import Census, Failed, OpRow
+from crosscheck.causes.declare import (
+    NoNumber,
+    argument,
+    cause,
+    complex_as_real,
+    given,
+    is_one_of,
+    no_number,
+    products,
+    real_macs,
+    tensor,
+)
+from crosscheck.records import CallRow, Census, Failed, ModuleRow, OpRow
 
 _ATEN = frozenset({"ptflops-aten"})
 _HANDLED = frozenset("mm matmul addmm bmm convolution _convolution".split())
@@ -74,4 +86,398 @@ no_number(
         only_in="",
         applies=lambda census: any(".Lazy" in module.class_name for module in census.modules),
     )
+)
+
+
+# -- the pytorch engine ------------------------------------------------------------------------------------------------
+#
+# A hook of a module of exactly one of its classes counts by the arguments of the one function that such a module calls;
+# a replaced function counts wherever it is called.
+
+_PYTORCH = frozenset({"ptflops"})
+_CONVS = "F.conv1d F.conv2d F.conv3d F.conv_transpose1d F.conv_transpose2d F.conv_transpose3d".split()
+_POOLS = [f"F.{kind}_pool{n}d" for kind in "avg max adaptive_avg adaptive_max".split() for n in (1, 2, 3)]
+_NORMS = {
+    "F.batch_norm": "BatchNorm1d BatchNorm2d BatchNorm3d",
+    "F.instance_norm": "InstanceNorm1d InstanceNorm2d InstanceNorm3d",
+    "F.group_norm": "GroupNorm",
+    "F.layer_norm": "LayerNorm",
+}
+#: Function -> the modules that call it and have a hook.
+_HOOKED = {
+    "F.linear": "Linear",
+    **dict.fromkeys(_CONVS[:3], "Conv1d Conv2d Conv3d"),
+    **dict.fromkeys(_CONVS[3:], "ConvTranspose1d ConvTranspose2d ConvTranspose3d"),
+    **_NORMS,
+    "F.relu": "ReLU",
+    "F.prelu": "PReLU",
+    "F.elu": "ELU",
+    "F.leaky_relu": "LeakyReLU",
+    "F.hardtanh": "ReLU6",  # which calls no relu6
+    "F.gelu": "GELU",
+    **dict.fromkeys(
+        _POOLS,
+        "AvgPool1d AvgPool2d AvgPool3d MaxPool1d MaxPool2d MaxPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d "
+        "AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d",
+    ),
+    "F.interpolate": "Upsample",
+    "F.multi_head_attention_forward": "MultiheadAttention",
+}
+_MATMULS = frozenset("torch.matmul Tensor.matmul torch.mm Tensor.mm torch.bmm Tensor.bmm".split())
+_ADDMMS = frozenset("torch.addmm Tensor.addmm torch.baddbmm".split())
+_ELEMENTWISE = frozenset("torch.mul Tensor.mul torch.add Tensor.add".split())
+_INPUT = frozenset({*"F.relu F.prelu F.elu F.relu6 F.gelu F.silu F.softmax".split(), *_POOLS})
+_RESIZING = frozenset({"F.interpolate", "F.upsample"})
+_REPLACED = _MATMULS | _ADDMMS | _ELEMENTWISE | _INPUT | _RESIZING
+
+
+def _hooked(census: Census) -> Iterator[CallRow]:
+    """Calls of a module whose hook counts them."""
+    return (
+        call
+        for call in census.calls
+        if call.function in _HOOKED and is_one_of(census.modules[call.module], _HOOKED[call.function])
+    )
+
+
+def _numel(call: CallRow) -> int:
+    return call.count * prod(tensor(call, 0, "input"))
+
+
+def _by_module(call: CallRow, module: ModuleRow) -> int:
+    """What the hook of its module counts for the calls of a row."""
+    if call.function == "F.linear" or call.function in _CONVS:
+        return _products(call) + _biases(call)
+    if call.function == "F.interpolate":
+        return call.count * prod(call.out[1:])
+    if call.function == "F.multi_head_attention_forward":
+        return _multi_head(call, module)
+    weighted = call.function in _NORMS and call.function != "F.layer_norm" and module.params
+    return (2 if weighted else 1) * _numel(call)
+
+
+def _products(call: CallRow) -> int:
+    """Of a linear layer or a convolution, without the bias."""
+    x, weight = tensor(call, 0, "input"), tensor(call, 1, "weight")
+    if call.function == "F.linear":
+        return call.count * prod(x) * weight[0]
+    positions = x[2:] if "transpose" in call.function else call.out[2:]
+    return call.count * x[0] * prod(positions) * prod(weight)
+
+
+def _biases(call: CallRow) -> int:
+    """Of a linear layer or a convolution: the batch is the input's first size, whatever that is."""
+    if len(call.shapes) < 3:
+        return 0
+    out = call.out if call.function == "F.linear" else (call.shapes[0][0], *call.out[1:])
+    return call.count * prod(out)
+
+
+def _multi_head(call: CallRow, module: ModuleRow) -> int:
+    """By the first sizes of query, key and value, with projections as wide as they are; softmax and scaling too."""
+    if len(call.shapes[0]) < 3:
+        return 0  # no number
+    (n_q, batch, d), (n_k, _, d_k), (n_v, _, d_v) = call.shapes[:3]
+    heads: int = argument(call, 4, "num_heads")
+    biased = argument(call, 6, "in_proj_bias") == "T"
+    macs = n_q * d + n_q * d * d + n_k * d_k * d_k + n_v * d_v * d_v
+    macs += (n_q + n_k + n_v) * d if biased else 0
+    macs += heads * n_q * n_k * (d // heads + 1 + d_v // heads)
+    return call.count * batch * (macs + n_q * d_v * (d_v + 1))
+
+
+def _by_function(call: CallRow) -> int:
+    """What a replaced function counts for the calls of a row."""
+    if call.function in _MATMULS:
+        return call.count * prod(tensor(call, 0, "input")) * tensor(call, 1, "other")[-1]
+    if call.function in _ADDMMS:
+        return call.count * (prod(tensor(call, 1, "mat1")) * tensor(call, 2, "mat2")[-1] + _added(call))
+    if call.function in _ELEMENTWISE:
+        return _elementwise(call)
+    return int(_resized(call)) if call.function in _RESIZING else _numel(call)
+
+
+def _resized(call: CallRow) -> float:
+    """The output's elements; by a scale factor that is no tuple, those before it is rounded."""
+    scale = argument(call, 2, "scale_factor")
+    if argument(call, 1, "size") is not None or not isinstance(scale, int | float):
+        return call.count * prod(call.out)
+    x = tensor(call, 0, "input")
+    return float(call.count * prod(x) * scale ** (len(x) - 2))
+
+
+def _added(call: CallRow) -> int:
+    beta: float = argument(call, 3, "beta", 1)
+    return prod(tensor(call, 0, "input")) if beta != 0 else 0
+
+
+def _elementwise(call: CallRow) -> int:
+    """The larger of both sizes in each dimension, counted from the first and not the last."""
+    first, second = call.shapes[0] if call.shapes else (), call.shapes[1] if len(call.shapes) > 1 else ()
+    depth = max(len(first), len(second))
+    sizes = zip(*(shape + (1,) * (depth - len(shape)) for shape in (first, second)), strict=True)
+    each: int = prod(max(pair) for pair in sizes)
+    return call.count * each
+
+
+def _replaced(census: Census, names: frozenset[str] | set[str] = _REPLACED) -> Iterator[CallRow]:
+    """Calls of a replaced function by the model, not by torch's own kernels."""
+    return (call for call in census.calls if call.function in names and not call.kernel)
+
+
+@cause(
+    "ptflops-bias",
+    _PYTORCH,
+    "ptflops counts the bias of nn.Linear and the convolutions as a MAC for each output element, and what addmm and "
+    "baddbmm add as one for each of its elements.",
+    "ptflops/pytorch_ops.py:41-43,85-90,390-394 (0.7.5)",
+)
+def _pytorch_bias(census: Census) -> int:
+    layers = sum(_biases(call) for call in _hooked(census) if call.function == "F.linear" or call.function in _CONVS)
+    return layers + sum(call.count * _added(call) for call in _replaced(census, _ADDMMS))
+
+
+@cause(
+    "ptflops-unbatched-convolution",
+    _PYTORCH,
+    "ptflops takes the first size of a convolution's input for the batch, which without one is the channels, and "
+    "leaves the next out.",
+    "ptflops/pytorch_ops.py:65,77-83 (0.7.5)",
+)
+def _unbatched(census: Census) -> int:
+    return sum(_products(call) - real_macs(call) for call in _hooked(census) if call.function in _CONVS)
+
+
+@cause(
+    "ptflops-attention",
+    _PYTORCH,
+    "scaled_dot_product_attention is no module and none of the functions that ptflops replaces: attention counts as 0, "
+    "silently.",
+    "ptflops/pytorch_engine.py:348-390,434-456 (0.7.5)",
+)
+def _attention(census: Census) -> int:
+    return -sum(row.macs for row in products(census) if row.op == "attention")
+
+
+@cause(
+    "ptflops-no-rule",
+    _PYTORCH,
+    "Products outside modules of its exact classes and outside the functions that ptflops replaces count as 0: "
+    "F.linear and F.conv2d, subclasses, modules whose forward is called directly, a @ b, einsum, torch.mv.",
+    "ptflops/pytorch_engine.py:223-229,348-349,434-456 (0.7.5)",
+)
+def _pytorch_no_rule(census: Census) -> int:
+    seen = sum(call.macs for call in _hooked(census)) + sum(call.macs for call in _replaced(census))
+    in_modules = sum(_recurrent_products(census))
+    return seen + in_modules - sum(row.macs for row in products(census) if row.op != "attention")
+
+
+@cause(
+    "ptflops-matmul",
+    _PYTORCH,
+    "ptflops multiplies the elements of the first operand by the last size of the second: too little where the first "
+    "is broadcast, too much where the second is a vector.",
+    "ptflops/pytorch_ops.py:385-387 (0.7.5)",
+)
+def _matmul(census: Census) -> int:
+    return sum(_by_function(call) - real_macs(call) for call in _replaced(census, _MATMULS))
+
+
+@cause(
+    "ptflops-norm",
+    _PYTORCH,
+    "ptflops charges nn.BatchNorm, nn.InstanceNorm and nn.GroupNorm 2 MACs an element with weights and 1 without, "
+    "nn.LayerNorm always 1.",
+    "ptflops/pytorch_ops.py:51-57,296-304 (0.7.5)",
+)
+def _norm(census: Census) -> int:
+    return _modules(census, _NORMS)
+
+
+def _modules(census: Census, names: object) -> int:
+    calls = (call for call in _hooked(census) if call.function in names)  # type: ignore[operator]
+    return sum(_by_module(call, census.modules[call.module]) for call in calls)
+
+
+@cause(
+    "ptflops-activation",
+    _PYTORCH,
+    "ptflops charges F.relu, prelu, elu, relu6, gelu, silu and softmax 1 MAC an element.",
+    "ptflops/pytorch_ops.py:347-348,422-450 (0.7.5)",
+)
+def _activation(census: Census) -> int:
+    return sum(map(_by_function, _replaced(census, _INPUT - frozenset(_POOLS))))
+
+
+@cause(
+    "ptflops-activation-module",
+    _PYTORCH,
+    "ptflops charges modules such as nn.ReLU and nn.GELU 1 MAC an element by a hook, and the function that they call "
+    "once more.",
+    "ptflops/pytorch_ops.py:30-32,276-281,323-324 (0.7.5)",
+)
+def _activation_module(census: Census) -> int:
+    return _modules(census, "F.relu F.prelu F.elu F.leaky_relu F.hardtanh F.gelu".split())
+
+
+@cause(
+    "ptflops-pool",
+    _PYTORCH,
+    "ptflops charges pools 1 MAC an input element as functions, and those of torch.nn once more by a hook.",
+    "ptflops/pytorch_ops.py:46-48,283-294,430-441 (0.7.5)",
+)
+def _pool(census: Census) -> int:
+    return sum(_by_function(call) for call in _replaced(census, frozenset(_POOLS))) + _modules(census, _POOLS)
+
+
+@cause(
+    "ptflops-upsample",
+    _PYTORCH,
+    "ptflops charges F.interpolate 1 MAC an output element, and nn.Upsample those of the first of its batch once more.",
+    "ptflops/pytorch_ops.py:21-27,351-382 (0.7.5)",
+)
+def _upsample(census: Census) -> int:
+    functions = int(sum(map(_resized, _replaced(census, _RESIZING))))  # a sum of all, and then no fraction
+    return functions + _modules(census, {"F.interpolate"})
+
+
+@cause(
+    "ptflops-elementwise",
+    _PYTORCH,
+    "ptflops charges torch.mul and torch.add 1 MAC an element, of sizes that it compares from the first; the operators "
+    "* and + it does not see.",
+    "ptflops/pytorch_ops.py:397-419 (0.7.5)",
+)
+def _mul_add(census: Census) -> int:
+    return sum(map(_by_function, _replaced(census, _ELEMENTWISE)))
+
+
+@cause(
+    "ptflops-multihead-attention",
+    _PYTORCH,
+    "ptflops reckons nn.MultiheadAttention as a whole, with biases, scaling and softmax, and counts the products that "
+    "it sees in it besides.",
+    "ptflops/pytorch_ops.py:180-243 (0.7.5)",
+)
+def _multihead(census: Census) -> int:
+    return _modules(census, {"F.multi_head_attention_forward"})
+
+
+@cause(
+    "ptflops-recurrent",
+    _PYTORCH,
+    "ptflops adds to the products of nn.RNN, nn.LSTM, nn.GRU and their cells what they do to each element, and biases.",
+    "ptflops/pytorch_ops.py:105-177 (0.7.5)",
+)
+def _recurrent(census: Census) -> int:
+    return sum(_recurrent_extras(census, cell, row) for cell, row in _recurrent_rows(census))
+
+
+#: Gates, and operations on each element of the state besides the products.
+_CELLS = {"RNN": (1, 1), "LSTM": (4, 10), "GRU": (3, 7)}
+
+
+def _recurrent_rows(census: Census) -> Iterator[tuple[str, OpRow]]:
+    for row in products(census):
+        for cell in _CELLS:
+            if is_one_of(census.modules[row.module], f"{cell} {cell}Cell") and not row.direct:
+                yield cell, row
+
+
+def _recurrent_products(census: Census) -> Iterator[int]:
+    return (row.macs for _, row in _recurrent_rows(census))
+
+
+def _recurrent_extras(census: Census, cell: str, row: OpRow) -> int:
+    gates, each = _CELLS[cell]
+    if row.aten == "mkldnn_rnn_layer":  # a layer in one direction at once
+        biases = sum(shape[0] for shape in row.shapes[3:5]) if _is_biased(census, row.module) else 0
+        return row.count * prod(row.shapes[0][:-1]) * (each * row.shapes[2][-1] + biases)
+    states = row.count * prod(row.out)  # gates of every step, by the input's product or by the state's
+    return states // gates * each // 2 + (states if row.aten == "addmm" else 0)
+
+
+def _is_biased(census: Census, module: int) -> bool:
+    """Whether recurrent layers have biases: the fused kernel is given zeros where they have none."""
+    layers = [row for row in census.ops if row.module == module and row.aten == "mkldnn_rnn_layer"]
+    weights = sum(row.count * (prod(row.shapes[1]) + prod(row.shapes[2])) for row in layers)
+    row = census.modules[module]
+    return weights != row.params * row.calls * len(row.paths)
+
+
+@cause(
+    "ptflops-meta-kernels",
+    _PYTORCH,
+    "On meta many of torch's kernels are written in Python and call functions that ptflops has replaced: what those do "
+    "counts too.",
+    "ptflops/pytorch_engine.py:342-345 (0.7.5)",
+)
+def _kernels(census: Census) -> int:
+    return sum(_by_function(call) for call in census.calls if call.kernel and call.function in _REPLACED)
+
+
+@cause(
+    "ptflops-shared-module",
+    _PYTORCH,
+    "A module that several parents share is summed under each, with all of its calls.",
+    "ptflops/pytorch_engine.py:96-103 (0.7.5)",
+)
+def _shared(census: Census) -> int:
+    modules = census.modules
+    again = sum((modules[call.module].visits - 1) * _by_module(call, modules[call.module]) for call in _hooked(census))
+    return again + sum(
+        (modules[row.module].visits - 1) * (row.macs + _recurrent_extras(census, cell, row))
+        for cell, row in _recurrent_rows(census)
+    )
+
+
+@cause(
+    "ptflops-complex-as-real",
+    _PYTORCH,
+    "A product of complex numbers counts as one multiply-add; it is four.",
+    "ptflops/pytorch_ops.py:35-43,60-92,385-394 (0.7.5), of shapes alone",
+)
+def _pytorch_complex(census: Census) -> int:
+    return sum(real_macs(call) - call.macs for calls in (_hooked(census), _replaced(census)) for call in calls)
+
+
+def _fails(name: str, summary: str, source: str, words: str, applies: Callable[[CallRow], bool]) -> None:
+    no_number(
+        NoNumber(
+            name=name,
+            summary=summary,
+            source=source,
+            backends=_PYTORCH,
+            outcome=Failed,
+            words=re.compile(words),
+            only_in="",
+            applies=lambda census: any(map(applies, census.calls)),
+        )
+    )
+
+
+_fails(
+    "ptflops-scale-factors",
+    "ptflops takes scale factors that are no tuple for one number: a list is none.",
+    "ptflops/pytorch_ops.py:377-380 (0.7.5)",
+    r"unsupported operand type\(s\) for \*\* or pow\(\): 'list'",
+    lambda call: (
+        call.function in _RESIZING
+        and argument(call, 1, "size") is None
+        and isinstance(argument(call, 2, "scale_factor"), list)
+    ),
+)
+_fails(
+    "ptflops-unbatched-attention",
+    "ptflops asks the inputs of nn.MultiheadAttention for a third size, which without a batch they lack.",
+    "ptflops/pytorch_ops.py:194-196 (0.7.5)",
+    "IndexError'>: tuple index out of range",
+    lambda call: call.function == "F.multi_head_attention_forward" and len(call.shapes[0]) < 3,
+)
+_fails(
+    "ptflops-baddbmm-by-name",
+    "ptflops' function for addmm and baddbmm has other names for the operands of baddbmm.",
+    "ptflops/pytorch_ops.py:390 (0.7.5)",
+    r"_addmm_tensor_flops_hook\(\) got an unexpected keyword argument",
+    lambda call: call.function == "torch.baddbmm" and bool({"batch1", "batch2"} & given(call)[1].keys()),
 )
