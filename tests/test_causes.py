@@ -119,6 +119,14 @@ class OwnLinear(nn.Linear):
     """An exact copy of its base, which thop takes for another class."""
 
 
+def compiled():
+    return Function(lambda self, x: self.a(x), a=torch.compile(nn.Linear(3, 3)))
+
+
+def scripted():
+    return Function(lambda self, x: self.a(x), a=torch.jit.script(nn.Linear(3, 3)))
+
+
 # cause: (backend, module, input shapes, device, what it is worth)
 CASES = {
     "attention-not-counted": ("thop-plain", *ATTENTION, "meta", -2 * 5 * 7 * 8),
@@ -632,6 +640,18 @@ CASES = {
     # each called twice and summed twice: 8 and a bias an element for the layer, 1 for the norm
     "ptflops-shared-module": ("ptflops", Shared(), X, "meta", 2 * (8 + 1 + 1) * ELEMENTS),
     "ptflops-complex-as-real": ("ptflops", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    # as for a counter of operators, but the layer is found by the functions that are not called
+    "native-attention": (
+        "calflops",
+        multihead(),
+        [(1, 5, 8)],
+        "cpu without gradients",
+        -(2 * 5 * 5 * 8 + 4 * 5 * 64),
+    ),
+    **{
+        f"{name}-compiled": (name, compiled, [(3, 3)], "meta", 3 * 3 * 3)
+        for name in ("calflops", "deepspeed", "flops-profiler")
+    },
 }
 
 
@@ -642,6 +662,7 @@ def test_every_cause_has_a_case_that_fires():
 @pytest.mark.parametrize("name", CASES)
 def test_a_cause_fires_by_the_derived_integer(name):
     backend, module, shapes, device, worth = CASES[name]
+    module = module if isinstance(module, nn.Module) else module()
     grad = device != "cpu without gradients"
     dtype, device = (torch.complex64, "cpu") if device == "complex" else (torch.float32, device.split()[0])
     inputs = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
@@ -661,14 +682,6 @@ def test_a_cause_fires_by_the_derived_integer(name):
         terms = causes.explain(backend, INSTALLED, check.census)
     assert {t.cause: t.macs for t in terms}.get(name) == (worth if applies else None)
     assert training == [m.training for m in module.modules()]
-
-
-def compiled():
-    return Function(lambda self, x: self.a(x), a=torch.compile(nn.Linear(3, 3)))
-
-
-def scripted():
-    return Function(lambda self, x: self.a(x), a=torch.jit.script(nn.Linear(3, 3)))
 
 
 CONV = (nn.Conv2d(6, 4, 3), X)
@@ -736,6 +749,13 @@ WITHOUT_NUMBER = {
         Function(lambda self, a: torch.baddbmm(a, batch1=a, batch2=a)),
         [(3, 4, 4)],
     ),
+    **{
+        f"{name}-{kind}": (name, module, [(3, 3)])
+        for name in ("calflops", "deepspeed", "flops-profiler")
+        for kind, module in (("lazy", lambda: nn.Sequential(nn.LazyLinear(3, device="meta"))), ("scripted", scripted))
+    },
+    "ptflops-lazy": ("ptflops", nn.LazyLinear(3, device="meta"), [(3, 3)]),
+    "ptflops-compiled": ("ptflops", compiled, [(3, 3)]),
 }
 
 

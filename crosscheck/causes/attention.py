@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 
-from crosscheck.causes.declare import BY_OPERATOR, attention_macs, cause, in_native_layer, products
+from crosscheck.causes.declare import BY_FUNCTION, BY_OPERATOR, attention_macs, cause, hidden_from, products
 from crosscheck.records import AttentionRow, Census
 
 
@@ -47,13 +47,33 @@ def _patched(census: Census) -> Iterator[AttentionRow]:
     return (row for row in census.attention if not census.modules[row.module].native)
 
 
-@cause(
+_KERNEL = "torch/nn/modules/activation.py:1433; torch/nn/modules/transformer.py:917"
+
+
+def _missed(backends: frozenset[str]) -> Callable[[Census], int]:
+    """MACs of what these backends, all alike, can't see."""
+    backend = min(backends)
+
+    def predict(census: Census) -> int:
+        hidden = hidden_from(backend, census)
+        return -sum(row.macs for row in products(census) if row.module in hidden)
+
+    return predict
+
+
+cause(
     "native-layer",
     BY_OPERATOR,
     "In evaluation and without gradients torch runs nn.MultiheadAttention and nn.TransformerEncoderLayer on a CPU as "
     "one kernel each, of which the counter knows nothing.",
-    "torch/nn/modules/activation.py:1433; torch/nn/modules/transformer.py:917",
+    _KERNEL,
     hidden=True,
-)
-def _native_layer(census: Census) -> int:
-    return -sum(row.macs for row in products(census) if in_native_layer(census, row))
+)(_missed(BY_OPERATOR))
+cause(
+    "native-attention",
+    BY_FUNCTION,
+    "In evaluation and without gradients torch runs nn.MultiheadAttention on a CPU as one kernel, which calls none of "
+    "the functions that the counter has replaced.",
+    _KERNEL,
+    hidden=True,
+)(_missed(BY_FUNCTION))

@@ -86,17 +86,38 @@ def no_number(entry: NoNumber) -> None:
 BY_OPERATOR = frozenset({"flop_counter", "fvcore", "fvcore-plain", "ptflops-aten", "torchprofile"})
 
 
+#: Tools that have hooks in every part of such a layer but nn.MultiheadAttention's own, and replace functions.
+BY_FUNCTION = frozenset({"calflops", "deepspeed", "flops-profiler"})
+
+
 def seen_by(backend: str, census: Census) -> Census:
     """``census`` without what ``backend`` can't see as it is inside such a kernel."""
-    if backend not in BY_OPERATOR or not any(module.native for module in census.modules):
+    hidden = hidden_from(backend, census)
+    if not hidden:
         return census
-    return structs.replace(census, ops=tuple(row for row in census.ops if not in_native_layer(census, row)))
+    return structs.replace(
+        census,
+        ops=tuple(row for row in census.ops if row.module not in hidden),
+        calls=tuple(row for row in census.calls if row.module not in hidden),
+    )
 
 
-def in_native_layer(census: Census, row: OpRow) -> bool:
-    """Whether an operation is inside a layer that torch runs as one kernel, where nothing watches its parts."""
-    module = census.modules[row.module]
-    return module.native and not module.training and not row.grad
+def hidden_from(backend: str, census: Census) -> frozenset[int]:
+    """Indices of the modules that ``backend`` can't see into, as torch runs them as one kernel.
+
+    That is in evaluation and without gradients; hooks inside nn.TransformerEncoderLayer have it run by its parts.
+    """
+    if backend not in BY_OPERATOR | BY_FUNCTION or not any(module.native for module in census.modules):
+        return frozenset()
+    recording = {row.module for row in census.ops if row.grad}
+    return frozenset(
+        i
+        for i, module in enumerate(census.modules)
+        if module.native
+        and not module.training
+        and i not in recording
+        and (backend in BY_OPERATOR or module.base == "MultiheadAttention")
+    )
 
 
 def products(census: Census) -> Iterator[OpRow]:

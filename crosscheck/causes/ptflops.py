@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 
 from crosscheck.causes.declare import (
+    COMPILED,
     NoNumber,
     argument,
     cause,
@@ -480,4 +481,28 @@ _fails(
     "ptflops/pytorch_ops.py:390 (0.7.5)",
     r"_addmm_tensor_flops_hook\(\) got an unexpected keyword argument",
     lambda call: call.function == "torch.baddbmm" and bool({"batch1", "batch2"} & given(call)[1].keys()),
+)
+no_number(
+    NoNumber(
+        name="ptflops-lazy",
+        summary="ptflops prepares the modules of its classes before the first forward, when a lazy one is of another.",
+        source="ptflops/pytorch_engine.py:98,307 (0.7.5)",
+        backends=_PYTORCH,
+        outcome=Failed,
+        words=re.compile("has no attribute '__flops__'"),
+        only_in="",
+        applies=lambda census: any(".Lazy" in module.class_name for module in census.modules),
+    )
+)
+no_number(
+    NoNumber(
+        name="ptflops-compiled",
+        summary="ptflops puts objects without a name in the place of functions; torch.compile asks for their names.",
+        source="ptflops/pytorch_engine.py:336-345 (0.7.5)",
+        backends=_PYTORCH,
+        outcome=Failed,
+        words=re.compile("'torch_function_wrapper' object has no attribute '__name__'"),
+        only_in="",
+        applies=lambda census: any(module.class_name == COMPILED for module in census.modules),
+    )
 )

@@ -14,6 +14,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from crosscheck.causes.declare import (
+    SCRIPTED,
     TENSOR,
     NoNumber,
     argument,
@@ -54,6 +55,8 @@ _CALFLOPS = _Tool(
     "calflops",
     _functions("torch.matmul Tensor.matmul torch.addmm Tensor.addmm torch.baddbmm torch.einsum"),
     {
+        "lazy": "calflops/calculate_pipline.py:135 (0.3.2)",
+        "hooks": "calflops/calculate_pipline.py:87 (0.3.2)",
         "functions": "calflops/pytorch_ops.py:452-525 (0.3.2)",
         "einsum": "calflops/pytorch_ops.py:308 (0.3.2)",
         "matmul": "calflops/pytorch_ops.py:278 (0.3.2)",
@@ -78,6 +81,8 @@ _FLOPS_PROFILER = _Tool(
         "Tensor.baddbmm torch.einsum"
     ),
     {
+        "lazy": "flops_profiler/profiler.py:195 (0.1.2)",
+        "hooks": "flops_profiler/profiler.py:104 (0.1.2)",
         "functions": "flops_profiler/profiler.py:1035-1130 (0.1.2)",
         "einsum": "flops_profiler/profiler.py:956 (0.1.2)",
         "matmul": "flops_profiler/profiler.py:926 (0.1.2)",
@@ -101,6 +106,9 @@ _DEEPSPEED = _Tool(
         _ATTENTION,
     ),
     {
+        "lazy": "deepspeed/profiling/flops_profiler/profiler.py:183 (0.19.8)",
+        "hooks": "deepspeed/profiling/flops_profiler/profiler.py:104 (0.19.8)",
+        "shared": "deepspeed/profiling/flops_profiler/profiler.py:1184-1185 (0.19.8)",
         "functions": "deepspeed/profiling/flops_profiler/profiler.py:890-973 (0.19.8)",
         "einsum": "deepspeed/profiling/flops_profiler/profiler.py:803 (0.19.8)",
         "matmul": "deepspeed/profiling/flops_profiler/profiler.py:773 (0.19.8)",
@@ -239,17 +247,16 @@ _NO_RULE = (
     (
         _CALFLOPS,
         "Products by other ways than the functions that calflops replaces count as 0: a @ b, mm, bmm, "
-        "Tensor.baddbmm, mv, LSTM and GRU, the fused path of nn.MultiheadAttention.",
+        "Tensor.baddbmm, mv, LSTM and GRU.",
     ),
     (
         _FLOPS_PROFILER,
-        "Products by other ways than the functions that flops-profiler replaces count as 0: a @ b, mv, LSTM "
-        "and GRU, the fused path of nn.MultiheadAttention.",
+        "Products by other ways than the functions that flops-profiler replaces count as 0: a @ b, mv, LSTM and GRU.",
     ),
     (
         _DEEPSPEED,
         "Products by other ways than the functions that DeepSpeed replaces count as 0: Tensor.baddbmm, mv, LSTM "
-        "and GRU, the fused path of nn.MultiheadAttention.",
+        "and GRU.",
     ),
 )
 
@@ -326,6 +333,23 @@ def _shared(census: Census, tool: _Tool) -> int:
     return sum((census.modules[call.module].visits - 1) * _charge(call, tool) for call in _calls(census, tool))
 
 
+@_of(
+    _TOOLS,
+    "compiled",
+    "A compiled module hands attributes on to the module inside it, so TOOL adds what that one counted to both.",
+    "shared",
+)
+def _compiled(census: Census, tool: _Tool) -> int:
+    inside = (call for call in _calls(census, tool) if _is_compiled(census.modules[call.module]))
+    visits = ((census.modules[call.module].visits if tool is not _DEEPSPEED else 1, call) for call in inside)
+    return sum(times * _charge(call, tool) for times, call in visits)
+
+
+def _is_compiled(module: ModuleRow) -> bool:
+    """Whether it is what torch.compile wrapped, by the name it has there."""
+    return any(path.rpartition(".")[2] == "_orig_mod" for paths in module.paths for path in paths)
+
+
 @cause(
     "calflops-transposed-groups",
     frozenset({"calflops"}),
@@ -377,6 +401,24 @@ def _fails(
                 applies=applies,
             )
         )
+
+
+_fails(
+    _TOOLS,
+    "lazy",
+    "TOOL counts the parameters before the first forward, when those of a lazy module have no size.",
+    "lazy",
+    "Attempted to use an uninitialized parameter",
+    lambda census: any(".Lazy" in module.class_name for module in census.modules),
+)
+_fails(
+    _TOOLS,
+    "scripted",
+    "TOOL registers hooks in every module, and a scripted one takes none.",
+    "hooks",
+    "is not supported on ScriptModules",
+    lambda census: any(module.class_name == SCRIPTED for module in census.modules),
+)
 
 
 def _any(names: str, holds: Callable[[CallRow], bool]) -> Callable[[Census], bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, cause, complex_as_real, in_native_layer, no_number, products
+from crosscheck.causes.declare import NoNumber, cause, complex_as_real, hidden_from, no_number, products
 from crosscheck.records import AttentionRow, Census, Failed, ModuleRow, OpRow, UnusedRow
 
 _TORCHPROFILE = frozenset({"torchprofile"})
@@ -314,5 +314,4 @@ no_number(
 
 
 def _runs_natively(layer: str, census: Census) -> bool:
-    rows = (row for row in census.ops if census.modules[row.module].base == layer)
-    return any(in_native_layer(census, row) for row in rows)
+    return any(census.modules[i].base == layer for i in hidden_from("torchprofile", census))

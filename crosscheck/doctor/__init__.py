@@ -49,7 +49,7 @@ def _counted(chosen: Sequence[DoctorCase], names: Sequence[str], progress: measu
     for case in chosen:
         with torch.device(case.device):
             inputs = tuple(torch.zeros(shape, dtype=case.dtype) for shape in case.shapes)
-            built.append((case, case.build(), inputs))
+            built.append((case, case.model(), inputs))
     prepared = [
         dataclasses.replace(measure.case_of(module, inputs, {}, name=_name(case)), repeats=case.repeats)
         for case, module, inputs in built

@@ -34,6 +34,10 @@ class DoctorCase:
     dtype: torch.dtype = torch.float32
     repeats: int = 1
 
+    def model(self) -> nn.Module:
+        """A model of one part."""
+        return Model(self.build())
+
     @property
     def macs(self) -> int:
         """The truth as a number."""
@@ -56,6 +60,18 @@ class Function(nn.Module):
 
     def forward(self, *args: Any) -> Any:
         return self.function(self, *args)
+
+
+class Model(nn.Module):
+    """What is to be counted as a part of a model, which has a parameter: some counters need one."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+        self.scale = nn.Parameter(torch.zeros(1))
+
+    def forward(self, *args: Any) -> Any:
+        return self.part(*args)
 
 
 class OwnLinear(nn.Linear):
@@ -163,6 +179,11 @@ def _function(
     return _case(group, name, lambda: Function(lambda self, *x: function(*x)), shapes, *truth, **more)
 
 
+def _named(group: str, name: str, place: Any, function: str, shapes: Any, *truth: Shape) -> DoctorCase:
+    """A function of torch looked up as it is called, as in ``torch.bmm(a, b)``: counters that replace it are seen."""
+    return _case(group, name, lambda: Function(lambda self, *x: getattr(place, function)(*x)), shapes, *truth)
+
+
 _IMAGE = [(2, 8, 16, 16)]
 _TOKENS = [(2, 10, 32)]
 # Queries, keys and values of 2 images and 4 heads: 64 queries, 64 or 77 keys, 16 wide.
@@ -196,9 +217,9 @@ def _convolutions() -> Iterator[DoctorCase]:
                 (2, 16, 16, 8, 3, 16))  # fmt: skip
     yield _case(group, "ConvTranspose3d", lambda: nn.ConvTranspose3d(4, 6, 2, 2), [(2, 4, 4, 8, 8)],
                 (2, 4, 8, 8, 4, 6, 8))  # fmt: skip
-    yield _function(group, "F.conv2d", lambda x, w: F.conv2d(x, weight=w), [*_IMAGE, (12, 8, 3, 3)],
+    yield _named(group, "F.conv2d", F, "conv2d", [*_IMAGE, (12, 8, 3, 3)],
                     (2, 14, 14, 12, 8, 9))  # fmt: skip
-    yield _function(group, "F.conv_transpose2d", lambda x, w: F.conv_transpose2d(x, weight=w),
+    yield _named(group, "F.conv_transpose2d", F, "conv_transpose2d",
                     [*_IMAGE, (8, 12, 4, 4)], (2, 16, 16, 8, 12, 16))  # fmt: skip
 
 
@@ -210,8 +231,8 @@ def _linear_layers() -> Iterator[DoctorCase]:
     yield _case(group, "Linear, one vector", lambda: nn.Linear(32, 48), [(32,)], (32, 48))
     yield _case(group, "Linear, a batch of rows", lambda: nn.Linear(32, 48), [(3, 32)], (3, 32, 48))
     yield _case(group, "LazyLinear", lambda: nn.LazyLinear(48), _TOKENS, (2, 10, 32, 48))
-    yield _function(group, "F.linear", F.linear, [*_TOKENS, (48, 32)], (2, 10, 32, 48))
-    yield _function(group, "F.linear with bias", F.linear, [*_TOKENS, (48, 32), (48,)], (2, 10, 32, 48))
+    yield _named(group, "F.linear", F, "linear", [*_TOKENS, (48, 32)], (2, 10, 32, 48))
+    yield _named(group, "F.linear with bias", F, "linear", [*_TOKENS, (48, 32), (48,)], (2, 10, 32, 48))
     yield _case(group, "Bilinear", lambda: nn.Bilinear(8, 6, 5), [(4, 8), (4, 6)], (4, 8, 6, 5))
     # every step: 4, 3 or 1 gates x 32 x (inputs + 32); another layer takes 32, both directions 2 x 32 inputs
     yield _case(group, "LSTM", lambda: _first(nn.LSTM(16, 32)), [(10, 2, 16)], (10, 2, 4, 32, 48))
@@ -233,8 +254,7 @@ def _attentions() -> Iterator[DoctorCase]:
                     _CROSS, cross)  # fmt: skip
     yield _case(group, "SDPA, d_v of 24", _attention, [*_CROSS[:2], (2, 4, 77, 24)], (2, 4, 64, 77, 16 + 24))
     yield _case(group, "SDPA, causal", lambda: _attention(is_causal=True), _SELF, (2, 4, 64, 64, 32))
-    yield _function(group, "SDPA with a mask",
-                    lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, attn_mask=m), [*_CROSS, (64, 77)],
+    yield _named(group, "SDPA with a mask", F, "scaled_dot_product_attention", [*_CROSS, (64, 77)],
                     cross)  # fmt: skip
     yield _case(group, "SDPA, grouped queries", lambda: _attention(enable_gqa=True),
                 [(2, 4, 64, 16), (2, 2, 77, 16), (2, 2, 77, 16)], cross)  # fmt: skip
@@ -267,21 +287,21 @@ def _products() -> Iterator[DoctorCase]:
     group = "matrix product"
     wide, batched = [(2, 4, 10, 16), (2, 4, 16, 12)], [(8, 10, 16), (8, 16, 12)]
     yield _function(group, "a @ b", lambda a, b: a @ b, wide, (8, 10, 16, 12))
-    yield _function(group, "torch.matmul", torch.matmul, wide, (8, 10, 16, 12))
+    yield _named(group, "torch.matmul", torch, "matmul", wide, (8, 10, 16, 12))
     yield _function(group, "Tensor.matmul", lambda a, b: a.matmul(b), wide, (8, 10, 16, 12))
-    yield _function(group, "torch.mm", torch.mm, [(10, 16), (16, 12)], (10, 16, 12))
-    yield _function(group, "torch.bmm", torch.bmm, batched, (8, 10, 16, 12))
-    yield _function(group, "torch.addmm", torch.addmm, [(12,), (10, 16), (16, 12)], (10, 16, 12))
-    yield _function(group, "torch.baddbmm", torch.baddbmm, [(8, 10, 12), *batched], (8, 10, 16, 12))
-    yield _function(group, "torch.addbmm", torch.addbmm, [(10, 12), *batched], (8, 10, 16, 12))
-    yield _function(group, "matmul, few by many", torch.matmul, [(10, 16), (8, 16, 12)], (8, 10, 16, 12))
-    yield _function(group, "matmul, many by few", torch.matmul, [(8, 10, 16), (16, 12)], (8, 10, 16, 12))
-    yield _function(group, "matmul, broadcast", torch.matmul, [(2, 1, 10, 16), (4, 16, 12)], (2, 4, 10, 16, 12))
-    yield _function(group, "matrix @ vector", torch.matmul, [(10, 16), (16,)], (10, 16))
-    yield _function(group, "vector @ matrix", torch.matmul, [(16,), (16, 12)], (16, 12))
-    yield _function(group, "torch.mv", torch.mv, [(10, 16), (16,)], (10, 16))
-    yield _function(group, "torch.dot", torch.dot, [(16,), (16,)], (16,))
-    yield _function(group, "torch.outer", torch.outer, [(64,), (32,)], (64, 32))
+    yield _named(group, "torch.mm", torch, "mm", [(10, 16), (16, 12)], (10, 16, 12))
+    yield _named(group, "torch.bmm", torch, "bmm", batched, (8, 10, 16, 12))
+    yield _named(group, "torch.addmm", torch, "addmm", [(12,), (10, 16), (16, 12)], (10, 16, 12))
+    yield _named(group, "torch.baddbmm", torch, "baddbmm", [(8, 10, 12), *batched], (8, 10, 16, 12))
+    yield _named(group, "torch.addbmm", torch, "addbmm", [(10, 12), *batched], (8, 10, 16, 12))
+    yield _named(group, "matmul, few by many", torch, "matmul", [(10, 16), (8, 16, 12)], (8, 10, 16, 12))
+    yield _named(group, "matmul, many by few", torch, "matmul", [(8, 10, 16), (16, 12)], (8, 10, 16, 12))
+    yield _named(group, "matmul, broadcast", torch, "matmul", [(2, 1, 10, 16), (4, 16, 12)], (2, 4, 10, 16, 12))
+    yield _named(group, "matrix @ vector", torch, "matmul", [(10, 16), (16,)], (10, 16))
+    yield _named(group, "vector @ matrix", torch, "matmul", [(16,), (16, 12)], (16, 12))
+    yield _named(group, "torch.mv", torch, "mv", [(10, 16), (16,)], (10, 16))
+    yield _named(group, "torch.dot", torch, "dot", [(16,), (16,)], (16,))
+    yield _named(group, "torch.outer", torch, "outer", [(64,), (32,)], (64, 32))
     yield _function(group, "einsum bhid,bhjd->bhij", lambda a, b: torch.einsum("bhid,bhjd->bhij", a, b), _CROSS[:2],
                     (2, 4, 64, 77, 16))  # fmt: skip
     yield _function(group, "einsum bqd,bkd->bqk", lambda a, b: torch.einsum("bqd,bkd->bqk", a, b),
