@@ -56,7 +56,7 @@ def reconcile(
 ) -> tuple[Recommended, dict[str, Outcome]]:
     """Hold every measured backend against the reference: the closed form where there is one, else the trace."""
     recommended, reference = _recommend(outcomes, census)
-    predicted = {name: causes.no_number(name, environment, census) for name in outcomes}
+    predicted = {name: causes.predicted(name, environment, census) for name in outcomes}
     held = {
         name: _counted(name, outcome, reference, census, environment, predicted[name])
         if isinstance(outcome, Measured)
@@ -99,10 +99,10 @@ def unequal_ops(closed_form: Mapping[str, int], trace: Mapping[str, int]) -> str
     return "; ".join(f"{what}: {a:,} and {b:,}" for what, (a, b) in sums.items() if a != b)
 
 
-def _without_number(outcome: Skipped | Failed, predicted: causes.NoNumber | None) -> Outcome:
+def _without_number(outcome: Skipped | Failed, predicted: Sequence[causes.NoNumber]) -> Outcome:
     words = outcome.reason if isinstance(outcome, Skipped) else outcome.error
-    known = predicted and isinstance(outcome, predicted.outcome) and predicted.words.search(words)
-    return structs.replace(outcome, known=predicted.name if predicted and known else "")
+    known = (entry.name for entry in predicted if isinstance(outcome, entry.outcome) and entry.words.search(words))
+    return structs.replace(outcome, known=next(known, ""))
 
 
 def _counted(
@@ -111,7 +111,7 @@ def _counted(
     reference: int | None,
     census: Census | None,
     environment: causes.Environment,
-    predicted: causes.NoNumber | None,
+    predicted: Sequence[causes.NoNumber],
 ) -> Outcome:
     if reference is None:
         return Failed(error=f"counted {outcome.macs:,}, but there is no reference to hold it against",
@@ -129,7 +129,7 @@ def _counted(
         gap=gap,
         terms=terms,
         residual=gap - sum(term.macs for term in terms),
-        stale_excuse=predicted.name if predicted else "",
+        stale_excuse=predicted[0].name if predicted else "",
     )
 
 

@@ -28,7 +28,7 @@ from crosscheck.causes import (  # noqa: F401  they declare their causes
 from crosscheck.causes.declare import CAUSES, NO_NUMBER, Cause, NoNumber, seen_by
 from crosscheck.records import Census, Term
 
-__all__ = ["CAUSES", "NO_NUMBER", "Cause", "Environment", "NoNumber", "explain", "holds", "known", "no_number"]
+__all__ = ["CAUSES", "NO_NUMBER", "Cause", "Environment", "NoNumber", "explain", "holds", "known", "predicted"]
 
 Environment = Mapping[str, str]
 """Package -> installed release, as a ledger records it."""
@@ -45,15 +45,12 @@ def explain(backend: str, environment: Environment, census: Census) -> tuple[Ter
     return tuple(term for term in terms if term.macs)
 
 
-def no_number(backend: str, environment: Environment, census: Census | None) -> NoNumber | None:
-    """The entry that predicts no number of ``backend`` on what ran, if one does."""
-    return next(
-        (
-            entry
-            for entry in NO_NUMBER.values()
-            if backend in entry.backends and holds(entry.only_in, environment) and census and entry.applies(census)
-        ),
-        None,
+def predicted(backend: str, environment: Environment, census: Census | None) -> tuple[NoNumber, ...]:
+    """The entries that predict no number of ``backend`` on what ran: which of several comes first, no census tells."""
+    return tuple(
+        entry
+        for entry in NO_NUMBER.values()
+        if backend in entry.backends and holds(entry.only_in, environment) and census and entry.applies(census)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from math import prod
 
 from crosscheck.causes.declare import (
@@ -371,7 +372,7 @@ def _multihead(census: Census) -> int:
     "ptflops/pytorch_ops.py:105-177 (0.7.5)",
 )
 def _recurrent(census: Census) -> int:
-    return sum(_recurrent_extras(census, cell, row) for cell, row in _recurrent_rows(census))
+    return int(sum(_recurrent_extras(census, cell, row) for cell, row in _recurrent_rows(census)))
 
 
 #: Gates, and operations on each element of the state besides the products.
@@ -389,13 +390,14 @@ def _recurrent_products(census: Census) -> Iterator[int]:
     return (row.macs for _, row in _recurrent_rows(census))
 
 
-def _recurrent_extras(census: Census, cell: str, row: OpRow) -> int:
+def _recurrent_extras(census: Census, cell: str, row: OpRow) -> Fraction:
+    """Half of it for each of the two products that a state comes from."""
     gates, each = _CELLS[cell]
     if row.aten == "mkldnn_rnn_layer":  # a layer in one direction at once
         biases = sum(shape[0] for shape in row.shapes[3:5]) if _is_biased(census, row.module) else 0
-        return row.count * prod(row.shapes[0][:-1]) * (each * row.shapes[2][-1] + biases)
+        return Fraction(row.count * prod(row.shapes[0][:-1]) * (each * row.shapes[2][-1] + biases))
     states = row.count * prod(row.out)  # gates of every step, by the input's product or by the state's
-    return states // gates * each // 2 + (states if row.aten == "addmm" else 0)
+    return Fraction(states * each, 2 * gates) + (states if row.aten == "addmm" else 0)
 
 
 def _is_biased(census: Census, module: int) -> bool:
@@ -426,10 +428,11 @@ def _kernels(census: Census) -> int:
 def _shared(census: Census) -> int:
     modules = census.modules
     again = sum((modules[call.module].visits - 1) * _by_module(call, modules[call.module]) for call in _hooked(census))
-    return again + sum(
+    recurrent = sum(
         (modules[row.module].visits - 1) * (row.macs + _recurrent_extras(census, cell, row))
         for cell, row in _recurrent_rows(census)
     )
+    return int(again + recurrent)
 
 
 @cause(

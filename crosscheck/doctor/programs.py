@@ -380,34 +380,36 @@ def _low_rank(draw: st.DrawFn, cls: _Class, x: str, shape: Shape) -> Line:
 
 
 def _more(draw: st.DrawFn) -> bool:
-    """Whether to go on: drawn before each part, so that a part can be left out without another changing."""
+    """Whether to go on: drawn with each part, which is a strategy of its own, so that shrinking can leave it out."""
     return bool(_of(draw, False, True, True, True))
 
 
 def _write(draw: st.DrawFn, cls: _Class, most: int) -> None:
-    """Draw up to ``most`` lines, each on a value so far; now and then on a layer that was called before."""
+    """Draw up to ``most`` lines."""
     for _ in range(most):
-        if not _more(draw):
+        if not draw(_lines(cls)):
             return
-        x = draw(st.sampled_from(list(cls.values)))
-        shape = tuple(cls.values[x].shape)
-        if len(shape) not in _MAKERS:
-            continue
-        line = draw(st.sampled_from(_MAKERS[len(shape)]))(draw, cls, x, shape)
-        way = _of(draw, "once", "once", "once", "once", "twice", "loop", "branch", "list")
-        if way == "list" and line.layers:
-            line = _in_a_list(line)
-        if way == "branch":
-            line = line._replace(call=f"({line.call}) if {x}.shape[0] < 100 else {x}")
-        name = cls.add(line, (x,))
-        if (
-            name
-            and way in {"twice", "loop"}
-            and cls.values[name].shape == cls.values[x].shape
-            and f"({x})" in line.call
-        ):
-            again = line.call.replace(f"({x})", f"({name})")
-            cls.add(Line((), again, line.macs), (name,))
+
+
+@st.composite
+def _lines(draw: st.DrawFn, cls: _Class) -> bool:
+    """A line on a value so far, now and then with its layer called once more; whether there was one."""
+    if not _more(draw):
+        return False
+    x = draw(st.sampled_from(list(cls.values)))
+    shape = tuple(cls.values[x].shape)
+    if len(shape) not in _MAKERS:
+        return True
+    line = draw(st.sampled_from(_MAKERS[len(shape)]))(draw, cls, x, shape)
+    way = _of(draw, "once", "once", "once", "once", "twice", "branch", "list")
+    if way == "list" and line.layers:
+        line = _in_a_list(line)
+    if way == "branch":
+        line = line._replace(call=f"({line.call}) if {x}.shape[0] < 100 else {x}")
+    name = cls.add(line, (x,))
+    if name and way == "twice" and cls.values[name].shape == cls.values[x].shape and f"({x})" in line.call:
+        cls.add(Line((), line.call.replace(f"({x})", f"({name})"), line.macs), (name,))
+    return True
 
 
 def _in_a_list(line: Line) -> Line:
@@ -423,8 +425,28 @@ def _always(macs: int, out: Shape) -> int:
 
 
 @st.composite
+def _blocks(draw: st.DrawFn, root: _Class, number: int) -> str:
+    """A module of its own that ``root`` calls, once or twice; "" where there is none."""
+    if not _more(draw):
+        return ""
+    x = draw(st.sampled_from(list(root.values)))
+    shape = tuple(root.values[x].shape)
+    block = _Class(f"Block{number}", (shape,))
+    _write(draw, block, 3)
+    if not block.lines or len(block.unused) > 1:
+        return ""
+    exec(block.source(), root.scope)  # noqa: S102
+    layer = root.fresh()
+    called = _layer(layer, f"{block.name}()", x, functools.partial(_always, block.macs))
+    name = root.add(called, (x,))
+    if name and root.values[name].shape == shape and _bool(draw):
+        root.add(called._replace(layers=(), call=f"{layer}({name})"), (name,))
+    return block.source()
+
+
+@st.composite
 def programs(draw: st.DrawFn) -> Program:
-    """A module of up to eight lines, up to two of them calls of a module of its own."""
+    """A module of some lines, up to two of them calls of a module of its own."""
     shapes = {
         2: (_of(draw, 2, 3), 6),
         3: (_of(draw, 1, 2), _of(draw, 3, 4, 5), _of(draw, 4, 6)),
@@ -432,25 +454,8 @@ def programs(draw: st.DrawFn) -> Program:
         5: (1, 2, 4, 4, 5),
     }
     given = (shapes[_of(draw, 3, 3, 4, 4, 5, 2)],)
-    blocks: list[str] = []
     root = _Class("Root", given)
     _write(draw, root, 4)
-    for number in range(2):
-        if not _more(draw):
-            break
-        x = draw(st.sampled_from(list(root.values)))
-        shape = tuple(root.values[x].shape)
-        block = _Class(f"Block{number}", (shape,))
-        _write(draw, block, 3)
-        if not block.lines or len(block.unused) > 1:
-            continue
-        source = block.source()
-        blocks.append(source)
-        exec(source, root.scope)  # noqa: S102
-        layer = root.fresh()
-        called = _layer(layer, f"Block{number}()", x, functools.partial(_always, block.macs))
-        name = root.add(called, (x,))
-        if name and root.values[name].shape == shape and _bool(draw):
-            root.add(called._replace(layers=(), call=f"{layer}({name})"), (name,))
+    blocks = [source for number in range(2) if (source := draw(_blocks(root, number)))]
     _write(draw, root, 2)
     return Program(source="\n\n".join([PRELUDE, *blocks, root.source()]), shapes=given, macs=root.macs)
