@@ -341,18 +341,20 @@ def _product(draw: st.DrawFn, cls: _Class, x: str, shape: Shape) -> Line:
     batched = (f"{other} = nn.Parameter(torch.zeros({batch}, {width}, {outputs}))",)
     flat = (f"{other} = nn.Parameter(torch.zeros({width}, {outputs}))",)
     vector = (f"{other} = nn.Parameter(torch.zeros({width}))",)
+    added = cls.fresh()
+    zero = f"{added} = nn.Parameter(torch.zeros(()))"
     work = prod(shape) * outputs
     layers, call, macs = _of(
         draw,
         (batched, f"{x} @ {other}", work),
         (batched, f"torch.matmul({x}, {other})", work),
         (batched, f"torch.bmm({x}, {other})", work),
-        (batched, f"torch.baddbmm(torch.zeros(()), {x}, {other})", work),
+        ((zero, *batched), f"torch.baddbmm({added}, {x}, {other})", work),
         (batched, f"torch.einsum('bij,bjk->bik', {x}, {other})", work),
         (flat, f"{x} @ {other}", work),
         (flat, f"torch.einsum('bij,jk->bik', {x}, {other})", work),
         (flat, f"{x}[0].mm({other})", work // batch),
-        (flat, f"torch.addmm(torch.zeros(()), {x}[0], {other})", work // batch),
+        ((zero, *flat), f"torch.addmm({added}, {x}[0], {other})", work // batch),
         (flat, f"torch.tensordot({x}, {other}, dims=1)", work),
         (vector, f"{x} @ {other}", prod(shape)),
         (vector, f"torch.mv({x}[0], {other})", prod(shape) // batch),
