@@ -343,7 +343,9 @@ def _fuzz(backends: Sequence[str] | None, programs: int, seed: int) -> int:
             _say(f"{names}: {result.error or 'not explained, after ' + format(result.programs, ',') + ' programs'}")
         if result.finding:
             _print(f"# {result.finding.what}\n{result.finding.repro}", sys.stdout)
-        elif result.backends and not result.error:
+        elif not result.error and not result.programs:
+            _say(f"{names}: not here; crosscheck doctor says why")
+        elif not result.error:
             _say(
                 f"{names}: {result.programs:,} random modules, each explained to the last MAC"
                 + (f"; {result.predicted:,} without a number, as predicted" if result.predicted else "")

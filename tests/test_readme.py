@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import plugins
 import pytest
 import tiny
@@ -18,6 +19,7 @@ from modules import BLOCK, BLOCK_MACS, block
 
 import crosscheck
 from crosscheck import backends, configs, ledger, listing
+from crosscheck.report import scoreboard
 from crosscheck.report.index import models
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +104,13 @@ def test_the_models_table_is_made_from_the_reports():
     assert table == models([ledger.load(reports / f"{name}.json") for name in configs.catalogue()])
 
 
+def test_the_counters_table_is_the_scoreboard():
+    (table,) = re.findall(r"<!-- counters -->\n(.*?)\n<!-- /counters -->", README, flags=re.DOTALL)
+    record = Path(__file__).parent.parent / "reports" / "scoreboard.json"
+    scores = msgspec.json.decode(record.read_bytes(), type=tuple[scoreboard.Score, ...])
+    assert table == scoreboard.board(scores)
+
+
 # -- its commands ------------------------------------------------------------------------------------------------------
 
 COMMANDS = [
@@ -131,7 +140,9 @@ def test_its_commands_and_their_options_exist(words, help_of):
     command, *rest = words
     for option in (word for word in rest if word.startswith("-")):
         assert re.search(rf"(?<![\w-]){option}\b", help_of(command)), option
-    assert {command for command, *_ in COMMANDS} == {"run", "report", "compare", "gate", "list", "formula", "sweep"}
+    assert {command for command, *_ in COMMANDS} == {
+        "run", "report", "compare", "gate", "list", "formula", "sweep", "doctor",
+    }  # fmt: skip
 
 
 def test_the_models_and_backends_it_runs_exist():

@@ -17,7 +17,7 @@ from typing import Any
 
 from crosscheck import backends as registry
 from crosscheck import ledger, measure, reconcile
-from crosscheck.records import Counted, Failed, Outcome, Record, UsageError
+from crosscheck.records import Counted, Failed, Outcome, Record, Skipped, UsageError
 
 
 class Finding(Record, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ class Fuzzed(Record, frozen=True, kw_only=True):
 
     backends: tuple[str, ...]
     programs: int = 0
-    """Modules counted."""
+    """Modules counted; 0 where the tool has no answer for any."""
     predicted: int = 0
     """Of these, without a number, as a cause predicts."""
     finding: Finding | None = None
@@ -82,7 +82,7 @@ def _alone(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
     import hypothesis
     import torch
 
-    from crosscheck.doctor.programs import Program
+    from crosscheck.doctor.programs import PLAIN, Program
     from crosscheck.doctor.programs import programs as strategy
 
     torch.set_num_threads(1)
@@ -90,6 +90,8 @@ def _alone(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
     for name in group:
         with contextlib.suppress(Exception, SystemExit):
             loaded.append(registry.load(name).name)
+    if all(isinstance(outcome, Skipped) for outcome in _outcomes(PLAIN, loaded).values()):
+        return Fuzzed(backends=group)
     counts = Counter[str]()
     smallest: list[Finding] = []
 
@@ -114,10 +116,9 @@ def _alone(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
     test: Any = settings(hypothesis.seed(seed)(hypothesis.given(strategy())(explained)))
     with warnings.catch_warnings(), contextlib.suppress(_UnexplainedError):
         warnings.simplefilter("ignore")
-        if loaded:
-            test()
+        test()
     return Fuzzed(
-        backends=tuple(loaded),
+        backends=group,
         programs=counts["programs"],
         predicted=counts["predicted"],
         finding=smallest[0] if smallest else None,
@@ -132,7 +133,8 @@ def _outcomes(program: Any, names: Sequence[str]) -> dict[str, Outcome]:
     with torch.no_grad():
         parts = [measure.count(case, group, isolated=True) for group in {("aten",), tuple(names)}]
     result = measure.merged(parts)
-    return reconcile.component(case, result, 0, ledger.environment()).backends
+    found = reconcile.component(case, result, 0, ledger.environment()).backends
+    return {name: found[name] for name in names}
 
 
 def _wrong(program: Any, backend: str, outcome: Outcome) -> str:

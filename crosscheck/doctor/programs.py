@@ -55,6 +55,23 @@ class Program(NamedTuple):
         )
 
 
+PLAIN = Program(
+    source=PRELUDE
+    + """
+
+class Root(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.m1 = nn.Linear(6, 2)
+
+    def forward(self, x0):
+        return self.m1(x0)
+""",
+    shapes=((2, 6),),
+    macs=2 * 6 * 2,
+)
+
+
 def _namespace(source: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "fuzzed"}
     exec(source, names)  # noqa: S102  written by this file
