@@ -664,6 +664,18 @@ CASES = {
         "cpu",
         (2 * 3 * 16 * 16 - ELEMENTS) * 16,
     ),
+    # of 4 x 5 x 6 positions it sees 4; 6 x 6 where a dilated kernel leaves 4 x 4
+    "onnx-tool-named-padding": (
+        "onnx-tool",
+        Function(
+            lambda self, x, y: (self.same(x), self.valid(y)),
+            same=nn.Conv3d(3, 2, 2, padding="same"),
+            valid=nn.Conv2d(6, 4, 3, padding="valid", dilation=2, bias=False),
+        ),
+        [(2, 3, 4, 5, 6), *X],
+        "cpu",
+        2 * 2 * (4 - 4 * 5 * 6) * (3 * 8 + 1) + 2 * 4 * (6 * 6 - 4 * 4) * 6 * 9,
+    ),
     # a batch of 4, not of 2 x 4
     "onnx-tool-broadcast": (
         "onnx-tool",
@@ -864,6 +876,7 @@ WITHOUT_NUMBER = {
         "cpu",
     ),
     "onnx-tool-not-exported": ("onnx-tool", Function(lambda self, a: torch.addbmm(a[0], a, a)), [(3, 4, 4)], "cpu"),
+    "onnx-tool-uneven-pool": ("onnx-tool", nn.AdaptiveAvgPool2d(3), X, "cpu"),
     "onnx-tool-vector": ("onnx-tool", Function(lambda self, a: a @ a[0]), [(3, 3)], "cpu"),
     "onnx-tool-unknown-node": ("onnx-tool", nn.SELU(), [(3, 3)], "cpu"),
     "onnx-tool-einsum-operands": (

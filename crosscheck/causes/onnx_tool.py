@@ -83,7 +83,11 @@ def _weighted(census: Census, weights: dict[str, int]) -> int:
 )
 def _bias(census: Census) -> int:
     layers = {"Conv", "ConvTranspose", "Gemm"}
-    return sum(_out(node) for node in census.exported if node.op_type in layers and len(node.inputs) > 2)
+    return sum(_biases(node) * _out(node) for node in census.exported if node.op_type in layers)
+
+
+def _biases(node: NodeRow) -> int:
+    return int(len(node.inputs) > 2)
 
 
 @cause(
@@ -96,6 +100,32 @@ def _bias(census: Census) -> int:
 def _transposed(census: Census) -> int:
     nodes = (node for node in census.exported if node.op_type == "ConvTranspose")
     return sum((_out(node) - _in(node)) * prod((node.inputs[1] or ())[1:]) for node in nodes)
+
+
+@cause(
+    "onnx-tool-named-padding",
+    _ONNX_TOOL,
+    'onnx-tool takes the output of a convolution with padding="same" or "valid" for one of two dimensions at most, and '
+    "of the latter without its dilation.",
+    "onnx_tool/node.py:1988-1998 (1.0.1)",
+)
+def _named_padding(census: Census) -> int:
+    nodes = (node for node in census.exported if node.op_type == "Conv" and "auto_pad" in node.attributes)
+    return sum(
+        (_seen_outputs(node) - _out(node)) * (prod((node.inputs[1] or ())[1:]) + _biases(node)) for node in nodes
+    )
+
+
+def _seen_outputs(node: NodeRow) -> int:
+    first, kernel, out = node.inputs[0], node.inputs[1], node.outputs[0]
+    if first is None or kernel is None or out is None:
+        return 0
+    strides = node.attributes["strides"]
+    if not isinstance(strides, tuple) or node.attributes["auto_pad"] == "NOTSET":
+        return _out(node)
+    less = [k - 1 if node.attributes["auto_pad"] == "VALID" else 0 for k in kernel[2:]]
+    sizes = [-(-(size - k) // stride) for size, k, stride in zip(first[2:], less, strides, strict=True)]
+    return node.count * prod(out[:2]) * prod(sizes if len(sizes) == 2 else sizes[:1])
 
 
 @cause(
@@ -331,6 +361,28 @@ no_number(
         words=re.compile(r"Exporting the operator 'aten::(rms_norm|bilinear|addbmm)' to ONNX"),
         only_in="",
         applies=lambda census: any(row.function in _NO_NODE for row in census.ops),
+    )
+)
+
+
+def _is_uneven(row: OpRow) -> bool:
+    dimensions = re.fullmatch(r"_?adaptive_(avg|max)_pool(\d)d", row.aten)
+    if not dimensions:
+        return False
+    number = int(dimensions[2])
+    return any(size % out for size, out in zip(row.shapes[0][-number:], row.out[-number:], strict=True))
+
+
+no_number(
+    NoNumber(
+        name="onnx-tool-uneven-pool",
+        summary="The exporter has no node for an adaptive pooling into windows of unequal sizes.",
+        source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:1711-1718 (2.13.0)",
+        backends=_ONNX_TOOL,
+        outcome=Failed,
+        words=re.compile("output size that are not factor of input size"),
+        only_in="",
+        applies=lambda census: any(map(_is_uneven, census.ops)),
     )
 )
 no_number(
