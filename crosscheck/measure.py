@@ -405,8 +405,8 @@ def merged(parts: Sequence[CaseResult]) -> CaseResult:
     census = next((part.census for part in parts if part.census), None)
     graph = next((part.graph for part in parts if part.graph), None)
     exported = next((part.exported for part in parts if part.exported), ())
-    if census and (graph or exported):
-        census = msgspec.structs.replace(census, graph=graph, exported=exported)
+    if census:
+        census = msgspec.structs.replace(census, graph=graph or census.graph, exported=exported or census.exported)
     return CaseResult(
         outcomes={name: outcome for part in parts for name, outcome in part.outcomes.items()},
         census=census,
