@@ -35,6 +35,7 @@ from crosscheck.records import (
     Component,
     Failed,
     Measured,
+    NodeRow,
     Raw,
     Skipped,
     TracedGraph,
@@ -126,6 +127,7 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
     changes: dict[str, tuple[str, ...]] = {}
     census: Census | None = None
     graph: TracedGraph | None = None
+    exported: tuple[NodeRow, ...] = ()
     for run, variants in _runs(names, outcomes).items():
         with _untouched(case, isolated) as changed:
             started, peak = time.perf_counter(), _peak_memory()
@@ -144,8 +146,9 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
             )
             if said is not None:
                 census, graph = said.census or census, said.graph or graph
+            exported = backend.exported(result) or exported
             changes[backend.name] = tuple(sorted(left - frozenset(backend.leaves_behind)))
-    return CaseResult(outcomes=outcomes, census=census, graph=graph, changes=changes)
+    return CaseResult(outcomes=outcomes, census=census, graph=graph, exported=exported, changes=changes)
 
 
 def _peak_memory() -> int:
@@ -401,10 +404,14 @@ def merged(parts: Sequence[CaseResult]) -> CaseResult:
     """The outcomes of all, of two of one tool the later; the census of the first that has one, with what others say."""
     census = next((part.census for part in parts if part.census), None)
     graph = next((part.graph for part in parts if part.graph), None)
+    exported = next((part.exported for part in parts if part.exported), ())
+    if census:
+        census = msgspec.structs.replace(census, graph=graph or census.graph, exported=exported or census.exported)
     return CaseResult(
         outcomes={name: outcome for part in parts for name, outcome in part.outcomes.items()},
-        census=msgspec.structs.replace(census, graph=graph) if census and graph else census,
+        census=census,
         graph=graph,
+        exported=exported,
         changes={name: left for part in parts for name, left in part.changes.items()},
     )
 

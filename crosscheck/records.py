@@ -169,6 +169,18 @@ class TracedGraph(Record, frozen=True, kw_only=True):
     """Products, norms, means and resampling that it has dropped."""
 
 
+class NodeRow(Record, frozen=True, kw_only=True):
+    """Census: nodes alike of the ONNX graph that torch.onnx makes of a forward."""
+
+    op_type: str
+    inputs: tuple[Shape | None, ...]
+    """By ONNX's own shape inference. None: not given, or not known."""
+    outputs: tuple[Shape | None, ...]
+    attributes: dict[str, int | str | tuple[int, ...]] = {}
+    """Those that are whole numbers, words or lists of whole numbers."""
+    count: int
+
+
 class CallRow(Record, frozen=True, kw_only=True):
     """Census: calls alike of a function that counters replace."""
 
@@ -201,6 +213,8 @@ class Census(Record, frozen=True, kw_only=True):
     """Operators that were given a Python bool where they take a number."""
     graph: TracedGraph | None = None
     """Known where a backend was run that reads such a graph."""
+    exported: tuple[NodeRow, ...] = ()
+    """Known where a backend was run that reads an exported graph."""
     device: str = "meta"
 
 
@@ -265,6 +279,8 @@ class CaseResult(Record, frozen=True, kw_only=True):
     census: Census | None = None
     graph: TracedGraph | None = None
     """The part of the census that a backend knows and the trace does not."""
+    exported: tuple[NodeRow, ...] = ()
+    """So is this."""
     changes: dict[str, tuple[str, ...]] = {}
     """What each backend left changed on the module or on torch."""
 

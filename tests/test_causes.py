@@ -648,6 +648,118 @@ CASES = {
         "cpu without gradients",
         -(2 * 5 * 5 * 8 + 4 * 5 * 64),
     ),
+    # each output's bias: the convolution's 6 x 6, the transposed one's 7 x 7, and 5 of each row
+    "onnx-tool-bias": (
+        "onnx-tool",
+        nn.Sequential(nn.Conv2d(6, 4, 3), nn.ConvTranspose2d(4, 3, 2), nn.Flatten(), nn.Linear(3 * 7 * 7, 5)),
+        X,
+        "cpu",
+        2 * 4 * 6 * 6 + 2 * 3 * 7 * 7 + 2 * 5,
+    ),
+    # one channel of a group and 4 x 4 for each of the outputs, not of the inputs
+    "onnx-tool-transposed-conv": (
+        "onnx-tool",
+        nn.ConvTranspose2d(6, 3, 4, 2, 1, groups=3),
+        X,
+        "cpu",
+        (2 * 3 * 16 * 16 - ELEMENTS) * 16,
+    ),
+    # of 4 x 5 x 6 positions it sees 4; 6 x 6 where a dilated kernel leaves 4 x 4
+    "onnx-tool-named-padding": (
+        "onnx-tool",
+        Function(
+            lambda self, x, y: (self.same(x), self.valid(y)),
+            same=nn.Conv3d(3, 2, 2, padding="same"),
+            valid=nn.Conv2d(6, 4, 3, padding="valid", dilation=2, bias=False),
+        ),
+        [(2, 3, 4, 5, 6), *X],
+        "cpu",
+        2 * 2 * (4 - 4 * 5 * 6) * (3 * 8 + 1) + 2 * 4 * (6 * 6 - 4 * 4) * 6 * 9,
+    ),
+    # a batch of 4, not of 2 x 4
+    "onnx-tool-broadcast": (
+        "onnx-tool",
+        Function(lambda self, a, b: a @ b),
+        [(2, 1, 10, 16), (4, 16, 12)],
+        "cpu",
+        (4 - 2 * 4) * 10 * 16 * 12,
+    ),
+    # elementwise: no MAC; the outer product is one each
+    "onnx-tool-einsum": (
+        "onnx-tool",
+        Function(lambda self, a, b: (torch.einsum("bij,bij->bij", a, b), torch.einsum("i,j->ij", a[0, 0], b[0, 0]))),
+        [(5, 4, 3), (5, 4, 3)],
+        "cpu",
+        5 * 4 * 3,
+    ),
+    # a product and a sum are 1, a division 4, an exponential 32, a square root 24, a sine 39
+    "onnx-tool-elementwise": (
+        "onnx-tool",
+        Function(lambda self, x: (x + 1) / 2 * x.exp().sqrt().sin()),
+        X,
+        "cpu",
+        (1 + 4 + 1 + 32 + 24 + 39) * ELEMENTS,
+    ),
+    # the sigmoid is 32 and its product no activation; tanh is twice (32 + 2 + 4), softplus 32 + 1 + 43
+    "onnx-tool-activation": (
+        "onnx-tool",
+        nn.Sequential(nn.SiLU(), nn.Tanh(), nn.Softplus(), nn.ELU(), nn.ReLU(), nn.LeakyReLU(), nn.PReLU(), nn.ReLU6()),
+        X,
+        "cpu",
+        (32 + 2 * 38 + 76 + 35 + 1 + 2 + 2 + 2) * ELEMENTS,
+    ),
+    # 36 for each of 2 heads x 5 queries x 7 keys
+    "onnx-tool-softmax": ("onnx-tool", *ATTENTION, "cpu", 36 * 2 * 5 * 7),
+    # layer norm 7 an element and 29 a row of 8; group norm 7 and batch norm 31
+    "onnx-tool-norm": (
+        "onnx-tool",
+        nn.Sequential(nn.LayerNorm(8), nn.GroupNorm(2, 6), nn.BatchNorm2d(6)),
+        X,
+        "cpu",
+        (7 + 7 + 31) * ELEMENTS + 29 * ELEMENTS // 8,
+    ),
+    # windows of 2 x 2 and of 1 x 2; all of 4 x 2 in 12 channels and 4 for each mean; of 2 x 2 x 2 the first 2
+    "onnx-tool-pool": (
+        "onnx-tool",
+        Function(
+            lambda self, x: (self.pools(x), F.avg_pool3d(x[None], 2)),
+            pools=nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d((1, 2)), nn.AdaptiveAvgPool2d(1)),
+        ),
+        X,
+        "cpu",
+        12 * 16 * 4 + 12 * 8 * 2 + (12 * 8 + 4 * 12) + 2 * 3 * 4 * 4 * 2,
+    ),
+    "onnx-tool-resample": (
+        "onnx-tool",
+        nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Upsample(size=(4, 4), mode="bicubic")),
+        X,
+        "cpu",
+        4 * 4 * ELEMENTS + 8 * (ELEMENTS // 4),
+    ),
+    "onnx-tool-reduction": (
+        "onnx-tool",
+        Function(lambda self, x: (x.mean(-1).sum(0), x.norm(dim=1))),
+        X,
+        "cpu",
+        ELEMENTS + ELEMENTS // 8 + 25 * ELEMENTS,
+    ),
+    # in each of 5 x 2 steps two biases of all gates; for each of a state's 4 or 2 elements the sums of products,
+    # 3 or 2 sigmoids, 2 or 1 tanh, and what blends them
+    "onnx-tool-recurrent": (
+        "onnx-tool",
+        Function(lambda self, x: self.gru(self.lstm(x)[0])[0], lstm=nn.LSTM(3, 4), gru=nn.GRU(4, 2)),
+        [(5, 2, 3)],
+        "cpu",
+        5 * 2 * (2 * 16 + 4 * (4 + 3 * 32 + 2 * 38 + 4) + 2 * 6 + 2 * (3 + 2 * 32 + 38 + 5)),
+    ),
+    # rows of 8 to 5 that nobody takes, and to 3 twice
+    "onnx-tool-export": (
+        "onnx-tool",
+        Function(lambda self, x: (self.a(x), self.b(x) + self.b(x))[1], a=nn.Linear(8, 5), b=nn.Linear(8, 3)),
+        X,
+        "cpu",
+        -ELEMENTS * (5 + 3),
+    ),
     **{
         f"{name}-compiled": (name, compiled, [(3, 3)], "meta", 3 * 3 * 3)
         for name in ("calflops", "deepspeed", "flops-profiler")
@@ -756,6 +868,26 @@ WITHOUT_NUMBER = {
     },
     "ptflops-lazy": ("ptflops", nn.LazyLinear(3, device="meta"), [(3, 3)]),
     "ptflops-compiled": ("ptflops", compiled, [(3, 3)]),
+    "onnx-tool-native-layer": ("onnx-tool", multihead(), [(1, 5, 8)], "cpu"),
+    "onnx-tool-grouped-queries": (
+        "onnx-tool",
+        Function(lambda self, q, k: F.scaled_dot_product_attention(q, k, k, enable_gqa=True)),
+        [(1, 4, 5, 4), (1, 2, 7, 4)],
+        "cpu",
+    ),
+    "onnx-tool-not-exported": ("onnx-tool", Function(lambda self, a: torch.addbmm(a[0], a, a)), [(3, 4, 4)], "cpu"),
+    "onnx-tool-uneven-pool": ("onnx-tool", nn.AdaptiveAvgPool2d(3), X, "cpu"),
+    "onnx-tool-vector": ("onnx-tool", Function(lambda self, a: a @ a[0]), [(3, 3)], "cpu"),
+    "onnx-tool-unknown-node": ("onnx-tool", nn.SELU(), [(3, 3)], "cpu"),
+    "onnx-tool-einsum-operands": (
+        "onnx-tool",
+        Function(lambda self, a: torch.einsum("...ij,...jk->...ik", a, a)),
+        [(3, 4, 4)],
+        "cpu",
+    ),
+    "onnx-tool-compiled": ("onnx-tool", compiled, [(3, 3)], "cpu"),
+    "onnx-tool-scripted": ("onnx-tool", scripted, [(3, 3)], "cpu"),
+    "onnx-tool-lazy": ("onnx-tool", lambda: nn.LazyLinear(3), [(3, 3)], "cpu"),
 }
 
 
@@ -851,7 +983,7 @@ def owns_thop(cause):
     return True
 
 
-PACKAGES = "thop|fvcore|torch|ptflops|torchinfo|torchprofile|calflops|flops_profiler|deepspeed"
+PACKAGES = "thop|fvcore|torch|onnx_tool|ptflops|torchinfo|torchprofile|calflops|flops_profiler|deepspeed"
 SOURCE = re.compile(rf"((?:{PACKAGES})/[\w/]+\.py):([\d,\-]+)")
 
 

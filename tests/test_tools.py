@@ -137,6 +137,55 @@ def test_torch_flops_total_is_halved(monkeypatch):
     assert backend.read(backend.run(case)).macs == 2 * 3 * 5 * 8
 
 
+def test_onnx_tool_is_skipped_on_meta():
+    pytest.importorskip("onnx_tool")
+    outcome = crosscheck.check(*block("meta"), backends=("onnx-tool",))["onnx-tool"]
+    assert isinstance(outcome, Skipped)
+    assert "exports no model on meta" in outcome.reason
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter warns of itself
+def test_onnx_tool_gives_what_its_users_get(tmp_path):
+    onnx_tool = pytest.importorskip("onnx_tool")
+    file, module, x = tmp_path / "model.onnx", nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU()), torch.zeros(1, 3, 8, 8)
+    torch.onnx.export(module, (x,), file, dynamo=False)
+    graph = onnx_tool.loadmodel(str(file)).graph
+    graph.shape_infer()
+    graph.profile()
+
+    assert crosscheck.check(module, x, backends=("onnx-tool",))["onnx-tool"].macs == graph.macs[0]
+
+
+def test_the_exporter_s_complaints_are_swallowed(capfd):
+    pytest.importorskip("onnx_tool")
+    outcome = crosscheck.check(nn.Bilinear(3, 3, 3), *[torch.zeros(2, 3)] * 2, backends=("onnx-tool",))["onnx-tool"]
+    assert outcome.known == "onnx-tool-not-exported"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_module_s_flags_are_as_before_an_export():
+    pytest.importorskip("onnx_tool")
+    module = nn.Sequential(nn.Linear(3, 3), nn.Dropout().eval())
+    outcome = crosscheck.check(module, torch.zeros(2, 3), backends=("onnx-tool",))["onnx-tool"]
+    assert (outcome.residual, [m.training for m in module.modules()]) == (0, [True, True, False])
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter warns of what it takes for constant
+def test_shapes_that_an_exported_graph_computes_are_known():
+    """ONNX's own inference stops at a chunk, whose size is computed in the graph."""
+    pytest.importorskip("onnx_tool")
+
+    class Gated(nn.Module):
+        def forward(self, x):
+            a, b = x.chunk(2, dim=-1)
+            return a.reshape(b.shape[0], -1) * b.flatten(1).sigmoid()
+
+    check = crosscheck.check(Gated(), torch.zeros(2, 5, 8), backends=("onnx-tool",))
+    assert [row.outputs for row in check.census.exported if row.op_type == "Sigmoid"] == [((2, 20),)]
+    assert all(None not in row.outputs for row in check.census.exported)
+    assert check["onnx-tool"].residual == 0
+
+
 def twice_the_rows(module, args, *result):
     """Of what goes in, as a hook before a forward does; only the linear layer has hooks."""
     return (args[0].repeat(2, 1),) if isinstance(module, nn.Linear) else None

@@ -36,6 +36,7 @@ COUNTERS = {
     "calflops": "crosscheck.backends.calflops:Calflops",
     "deepspeed": "crosscheck.backends.deepspeed:DeepSpeed",
     "flops-profiler": "crosscheck.backends.flops_profiler:FlopsProfiler",
+    "onnx-tool": "crosscheck.backends.onnx_tool:OnnxTool",
     "ptflops": "crosscheck.backends.ptflops:Ptflops",
     "ptflops-aten": "crosscheck.backends.ptflops:PtflopsAten",
     "ultralytics-thop": "crosscheck.backends.thop:UltralyticsThop",

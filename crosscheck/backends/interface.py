@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from crosscheck.records import Census, TensorSpec, TracedGraph
+from crosscheck.records import Census, NodeRow, TensorSpec, TracedGraph
 
 
 class NotApplicable(Exception):  # noqa: N818  an answer, not an error
@@ -84,3 +84,7 @@ class Backend(ABC):
     @abstractmethod
     def read(self, result: Any) -> Count:
         """The number of this variant, from what `run` returned."""
+
+    def exported(self, result: Any) -> tuple[NodeRow, ...]:
+        """The nodes of the graph that the tool was given, where that is one of ONNX; `read` may fail all the same."""
+        return ()

@@ -18,6 +18,7 @@ from crosscheck.causes import (  # noqa: F401  they declare their causes
     flop_counter,
     fvcore,
     jit,
+    onnx_tool,
     ptflops,
     replaced,
     thop,
