@@ -16,7 +16,7 @@ def with_broken(monkeypatch):
     """The core backends and the broken ones, each from a file of its own, as real ones are."""
     table = {**backends.table(), **broken.ALL}
     monkeypatch.setattr(backends, "table", lambda: table)
-    monkeypatch.setattr("crosscheck.measure._tools", lambda names: [(name,) for name in names])
+    monkeypatch.setattr("crosscheck.measure.tools", lambda names: [(name,) for name in names])
 
 
 CAUGHT = {

@@ -24,7 +24,7 @@ FAINT = 0.65
 RED = "#e5383b"
 _COLOURS = ("#3b82c4", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#b5651d", "#8c6bb1")
 """Told apart by colour-blind readers, on white and on black; hatched once they run out."""
-_HATCHES = ("", "/////", ".....", "xxxxx")
+_HATCHES = ("", "/////", "-----", "xxxxx")
 _WIDTH, _ROW, _TITLE, _AXIS, _LEGEND = 9.0, 0.24, 0.44, 0.5, 0.22
 """Inches: the page's width; the heights of a backend, a component's title, the axis, a line of the legend."""
 _LEFT, _RIGHT, _TEXT, _EDGE = 0.175, 0.75, 0.905, 0.99

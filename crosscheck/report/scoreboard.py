@@ -31,7 +31,10 @@ class Off(Record, frozen=True, kw_only=True):
 
 
 class Score(Record, frozen=True, kw_only=True):
-    """One counter on a set of models, and on single operations."""
+    """One counter on a set of models, and on single operations.
+
+    A model is counted without its weights; a counter that needs them has a number of single operations alone.
+    """
 
     backend: str
     version: str
@@ -39,11 +42,12 @@ class Score(Record, frozen=True, kw_only=True):
     """Of the models, with a number."""
     failed: int
     """Of the models and of single operations, without one."""
-    lowest: Off
-    highest: Off
-    lowest_without: Off
+    lowest: Off | None = None
+    """None, as of the next three, where it has no number of any model."""
+    highest: Off | None = None
+    lowest_without: Off | None = None
     """Attention left out on both sides."""
-    highest_without: Off
+    highest_without: Off | None = None
     wrong: int
     """Single operations with a number that is not exact."""
     operations: int
@@ -54,8 +58,9 @@ class Score(Record, frozen=True, kw_only=True):
 
 
 def scores(models: Sequence[Ledger], operations: Ledger | None) -> tuple[Score, ...]:
-    """A score for each counter that has a number of some model."""
-    names = dict.fromkeys(name for ledger in models for part in ledger.components for name in part.backends)
+    """A score for each counter that has a number of some model or operation."""
+    ledgers = (*models, operations) if operations else models
+    names = dict.fromkeys(name for ledger in ledgers for part in ledger.components for name in part.backends)
     found = (_score(name, models, operations) for name in names if name not in _REFERENCES)
     return tuple(score for score in found if score)
 
@@ -65,28 +70,29 @@ def _score(backend: str, models: Sequence[Ledger], operations: Ledger | None) ->
     counted = [
         (ledger, part, outcome) for ledger, part in parts if isinstance(outcome := part.backends[backend], Counted)
     ]
-    if not counted:
+    cases = operations.components if operations else ()
+    single = [part.backends[backend] for part in cases if backend in part.backends]
+    tried = [outcome for outcome in single if not isinstance(outcome, Skipped)]
+    version = next((o.version for o in (*(o for *_, o in counted), *tried) if not isinstance(o, Skipped)), "")
+    if not version:
         return None
     whole = [_off(ledger, part, outcome.gap, outcome.macs - outcome.gap) for ledger, part, outcome in counted]
     without = [_without_attention(ledger, part, backend) for ledger, part, _ in counted if part.census]
-    single = (
-        [part.backends[backend] for part in operations.components if backend in part.backends] if operations else []
-    )
-    words = [verdict(outcome) for outcome in single if not isinstance(outcome, Skipped)]
     failures = sum(isinstance(part.backends[backend], Failed) for _, part in parts)
+    words = [verdict(outcome) for outcome in tried]
     return Score(
         backend=backend,
-        version=counted[0][2].version,
+        version=version,
         components=len(counted),
-        failed=failures + sum(isinstance(outcome, Failed) for outcome in single),
-        lowest=min(whole, key=_share),
-        highest=max(whole, key=_share),
-        lowest_without=min(without or whole, key=_share),
-        highest_without=max(without or whole, key=_share),
+        failed=failures + sum(isinstance(outcome, Failed) for outcome in tried),
+        lowest=min(whole, key=_share, default=None),
+        highest=max(whole, key=_share, default=None),
+        lowest_without=min(without, key=_share, default=None),
+        highest_without=max(without, key=_share, default=None),
         wrong=sum(word in {"explained", "residual"} for word in words),
-        operations=len(words),
+        operations=len(tried),
         seconds=round(sum(outcome.seconds for *_, outcome in counted), 1),
-        memory=max(outcome.memory for *_, outcome in counted),
+        memory=max((outcome.memory for *_, outcome in counted), default=0),
     )
 
 
@@ -101,7 +107,12 @@ def _share(off: Off) -> Fraction:
 def _without_attention(ledger: Ledger, part: Component, backend: str) -> Off:
     """What the causes predict where scaled_dot_product_attention is not there."""
     census = part.census or Census(modules=(), ops=())
-    rest = structs.replace(census, ops=tuple(row for row in census.ops if row.op != "attention"), attention=())
+    rest = structs.replace(
+        census,
+        ops=tuple(row for row in census.ops if row.op != "attention"),
+        calls=tuple(call for call in census.calls if call.function != "F.scaled_dot_product_attention"),
+        attention=(),
+    )
     gap = sum(term.macs for term in causes.explain(backend, ledger.environment, rest))
     return _off(ledger, part, gap, sum(row.macs for row in rest.ops))
 
@@ -136,8 +147,9 @@ def board(found: Iterable[Score]) -> str:
             _range(score.lowest_without, score.highest_without),
             f"{score.wrong} of {score.operations}",
             str(score.failed),
-            f"{score.seconds:,.0f} s",
-            f"{score.memory / 2**20:,.0f} MiB",
+            f"{score.seconds:,.0f} s" if score.components else "",
+            f"{score.memory / 2**20:,.0f} MiB" if score.components else "",
+            "no" if score.components else "yes",
         )
         for score in found
     ]
@@ -145,16 +157,19 @@ def board(found: Iterable[Score]) -> str:
         "Counter",
         "Release",
         "Off by",
-        "Off by, attention aside",
+        "Attention aside",
         "Operations wrong",
         "Crashes",
         "Time",
         "Memory",
+        "Weights",
     )
-    return table("llrrrrrr", headers, rows)
+    return table("llrrrrrrl", headers, rows)
 
 
-def _range(low: Off, high: Off) -> str:
+def _range(low: Off | None, high: Off | None) -> str:
+    if low is None or high is None:
+        return ""
     ends = [percent(off.gap, off.macs) if off.macs else "0 %" for off in (low, high)]
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
@@ -162,7 +177,9 @@ def _range(low: Off, high: Off) -> str:
 def page(found: Sequence[Score]) -> str:
     """The scoreboard with what its columns mean."""
     worst = "\n".join(
-        f"- **{escape(score.backend)}**: {_where(score.lowest)}, {_where(score.highest)}." for score in found
+        f"- **{escape(score.backend)}**: {_where(score.lowest)}, {_where(score.highest)}."
+        for score in found
+        if score.lowest and score.highest
     )
     parts = (
         "# Scoreboard",
@@ -186,5 +203,4 @@ _COLUMNS = """\
 - **Operations wrong**: of the single operations in [counters.md](counters.md) that it has a number for.
 - **Crashes**: components and single operations on which it fails.
 - **Time** and **memory**: for all components together, without imports; the growth of its process's peak, at most.
-
-None needs weights here: all count on tensors without content, unless [counters.md](counters.md) says otherwise."""
+- **Weights**: whether it needs them; the others count on tensors without content."""
