@@ -71,8 +71,10 @@ def timeless(run: crosscheck.Ledger, *, census: bool) -> Any:
     for component in value["components"]:
         for name in () if census else ("census", "other_ops"):
             del component[name]
+        for name in ("graph", "exported") if census else ():
+            component["census"].pop(name, None)  # known where backends were run that are not core
         for name, outcome in list(component["backends"].items()):
-            for key in ("seconds", "version", *(() if census else ("uncounted",))):
+            for key in ("seconds", "memory", "version", *(() if census else ("uncounted",))):
                 outcome.pop(key, None)
             if name not in backends.CORE:
                 del component["backends"][name]

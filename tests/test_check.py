@@ -258,8 +258,10 @@ def test_scripted_children_are_counted():
 
 
 @needs("torch>=2.1", "torch.compile on this Python")
-def test_compiled_children_are_counted():
-    compiled = Function(lambda self, x: self.a(x), a=torch.compile(nn.Linear(32, 48), backend="eager"))
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_children_are_counted(dynamic):
+    layer = torch.compile(nn.Linear(32, 48), backend="eager", dynamic=dynamic)  # or with sizes that are symbols
+    compiled = Function(lambda self, x: self.a(x), a=layer)
 
     check = crosscheck.check(compiled, torch.zeros(10, 32), backends=("aten",))
 
