@@ -118,7 +118,7 @@ def test_the_terminal_shows_the_same_cells(examined):
     (number,) = re.findall(r"^ *(\d+) attention-not-counted$", text, re.MULTILINE)
     (row,) = (line for line in text.splitlines() if line.startswith("SDPA, self "))
     assert f"0 {number}" in row
-    assert text.rstrip().endswith("none not explained.")
+    assert text.rstrip().endswith("none unexplained.")
 
 
 def test_laws_say_which_counter_breaks_which(examined):
