@@ -307,9 +307,12 @@ def doctor(
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the ledger.")] = None,
     fuzz: Annotated[
-        int | None, typer.Option(metavar="N", help="Instead, count N random modules under each counter.")
+        int | None,
+        typer.Option(metavar="N", help="Instead, count N random modules under each counter and print what is found."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random modules.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="With --fuzz: the same seed gives the same modules; default 0.")
+    ] = None,
 ) -> int:
     """Say what each installed counter gets right, one operation at a time, against truth worked out by hand."""
     from crosscheck import doctor as examination
@@ -318,7 +321,9 @@ def doctor(
     if fuzz is not None:
         if output or json:
             raise UsageError("--fuzz prints what it finds; leave out -o and --json")
-        return _fuzz(backend, fuzz, seed)
+        return _fuzz(backend, fuzz, seed or 0)
+    if seed is not None:
+        raise UsageError(f"--seed {seed} goes with --fuzz N, which is not given")
     for folder in (output, json.parent if json else None):
         _writable(folder)
     with _progress("doctor") as progress:

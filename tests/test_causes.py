@@ -260,6 +260,14 @@ CASES = {
         "meta",
         5 * 2 * 3 * (16 + 13 + 3 + 8),
     ),
+    # 5 steps of 4 counted 4 times each: 3 x (4 + 3) a gate, 4 gates, and 16 an element of the state
+    "thop-unbatched-recurrent": (
+        "thop",
+        Function(lambda self, x: self.layer(x)[0], layer=nn.LSTM(4, 3)),
+        [(5, 4)],
+        "meta",
+        3 * 5 * 3 * (4 * (4 + 3) + 16),
+    ),
     # 2 heads of 4 over 5 tokens, fused
     "thop-native-attention": ("thop", multihead(), [(1, 5, 8)], "cpu without gradients", -2 * 5 * 5 * 8),
     # four projections 8 x 8 of 5 tokens too
@@ -633,6 +641,14 @@ CASES = {
         [(5, 1, 8)] * 3,
         "meta",
         5 * 8 + 3 * 5 * 8 * 8 + 3 * 5 * 8 + 2 * 5 * 5 * (4 + 1 + 4) + 5 * 8 * (8 + 1),
+    ),
+    # 5 steps of 8, counted 8 times each: 4 gates of 4 from 8 and 4, 10 operations an element, two biases a gate
+    "ptflops-unbatched-recurrent": (
+        "ptflops",
+        nn.LSTM(8, 4),
+        [(5, 8)],
+        "meta",
+        7 * 5 * (4 * 4 * (8 + 4) + 10 * 4 + 2 * 4 * 4),
     ),
     # 5 steps of 2: 10 operations an element of the state of 4, and two biases for each of its 4 gates
     "ptflops-recurrent": ("ptflops", nn.LSTM(8, 4), [(5, 2, 8)], "meta", 5 * 2 * (10 * 4 + 2 * 4 * 4)),

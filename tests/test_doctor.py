@@ -290,6 +290,7 @@ def test_the_command_writes_page_ledger_and_chart(tmp_path):
         (("-b", "no-such"), "unknown backend 'no-such'"),
         (("--fuzz", "0"), "allowed: a whole number from 1"),
         (("--fuzz", "5", "-o", "x"), "leave out -o and --json"),
+        (("--seed", "3"), "goes with --fuzz N"),
     ],
 )
 def test_bad_input_is_one_line(arguments, words, tmp_path):

@@ -7,11 +7,23 @@ else besides, so they are not twice the MACs (deepspeed/profiling/flops_profiler
 from __future__ import annotations
 
 import logging
-
-from deepspeed.profiling.flops_profiler import get_model_profile
+from typing import Any
 
 from crosscheck.backends.entry import Entry
 from crosscheck.backends.interface import Backend, Case, Count
+
+
+def _imported() -> Any:
+    """DeepSpeed's profiler; while it is imported, it logs which accelerator it has found."""
+    logging.disable(logging.WARNING)
+    try:
+        from deepspeed.profiling.flops_profiler import get_model_profile
+    finally:
+        logging.disable(logging.NOTSET)
+    return get_model_profile
+
+
+get_model_profile = _imported()
 
 
 class DeepSpeed(Backend):

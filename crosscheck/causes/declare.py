@@ -167,6 +167,12 @@ def gate_charges(row: OpRow, layer: str) -> Fraction:
     return Fraction(row.count * prod(row.out) * (own + biases * (row.aten == "addmm")), 2 * gates)
 
 
+def without_batch(module: ModuleRow) -> int:
+    """Of a recurrent layer whose input has no batch, how often thop and ptflops count a step: by the input's width."""
+    widths = [shape[1] for name, shape in module.parameters.items() if name == "weight_ih_l0"]
+    return widths[0] if widths and any(len(shape) == 2 for shape in module.outputs) else 1
+
+
 def is_one_of(row: ModuleRow, names: str) -> bool:
     """Whether a module is exactly one of torch's own classes ``names``."""
     package, _, name = row.class_name.rpartition(".")

@@ -19,6 +19,7 @@ from crosscheck.causes.declare import (
     products,
     real_macs,
     tensor,
+    without_batch,
 )
 from crosscheck.records import CallRow, Census, Failed, ModuleRow, OpRow
 
@@ -373,6 +374,18 @@ def _multihead(census: Census) -> int:
 )
 def _recurrent(census: Census) -> int:
     return int(sum(_recurrent_extras(census, cell, row) for cell, row in _recurrent_rows(census)))
+
+
+@cause(
+    "ptflops-unbatched-recurrent",
+    _PYTORCH,
+    "ptflops multiplies by both leading sizes of the input of nn.RNN, nn.GRU and nn.LSTM; without a batch they are the "
+    "steps and the width.",
+    "ptflops/pytorch_ops.py:138-140,156-157 (0.7.5)",
+)
+def _unbatched_recurrent(census: Census) -> int:
+    rows = ((without_batch(census.modules[row.module]), cell, row) for cell, row in _recurrent_rows(census))
+    return int(sum((times - 1) * (row.macs + _recurrent_extras(census, cell, row)) for times, cell, row in rows))
 
 
 #: Gates, and operations on each element of the state besides the products.

@@ -538,7 +538,8 @@ for _tool in _TOOLS:
 no_number(
     NoNumber(
         name="deepspeed-attention-by-name",
-        summary="DeepSpeed's function takes query, key and value by position alone; diffusers gives them by name.",
+        summary="DeepSpeed's function takes query, key and value by position alone; by name, as in diffusers, they are "
+        "missing.",
         source="deepspeed/profiling/flops_profiler/profiler.py:863 (0.19.8)",
         backends=frozenset({"deepspeed"}),
         outcome=Failed,
@@ -550,7 +551,7 @@ no_number(
 no_number(
     NoNumber(
         name="flops-profiler-transposed-convolution",
-        summary="A misspelt name: every transposed convolution ends in a NameError.",
+        summary="flops-profiler misspells groups, so that every transposed convolution ends in a NameError.",
         source="flops_profiler/profiler.py:813 (0.1.2)",
         backends=frozenset({"flops-profiler"}),
         outcome=Failed,

@@ -21,6 +21,7 @@ from crosscheck.causes.declare import (
     no_number,
     products,
     summed,
+    without_batch,
 )
 from crosscheck.records import Census, Failed, ModuleRow, OpRow
 
@@ -177,6 +178,20 @@ def _unbatched(row: OpRow, module: ModuleRow) -> bool:
 )
 def _thop_recurrent(row: OpRow, module: ModuleRow) -> Fraction:
     return gate_charges(row, module.class_name.rpartition(".")[2])
+
+
+@_thop_charge(
+    "thop-unbatched-recurrent",
+    "RNN GRU LSTM",
+    "thop multiplies by both leading sizes of the input of nn.RNN, nn.GRU and nn.LSTM; without a batch they are the "
+    "steps and the width.",
+    "thop/rnn_hooks.py:93-101,119,121",
+)
+def _thop_unbatched_recurrent(row: OpRow, module: ModuleRow) -> Fraction:
+    if row.op != "linear":
+        return Fraction(0)
+    once = row.macs + gate_charges(row, module.class_name.rpartition(".")[2])
+    return (without_batch(module) - 1) * once
 
 
 def _thop_rule(row: OpRow, module: ModuleRow) -> bool:
