@@ -134,7 +134,7 @@ def count(case: Case, names: Sequence[str], *, isolated: bool) -> CaseResult:
             try:
                 with _quiet(), _ready(case):
                     for _ in range(case.repeats):
-                        result = run(variants[0], case if isolated or case.module is None else _with_fresh_inputs(case))
+                        result = run(variants[0], case if isolated or case.module is None else _copied(case))
             except (Exception, SystemExit) as error:
                 outcomes.update({backend.name: _unsuccessful(backend, error) for backend in variants})
                 continue
@@ -218,14 +218,11 @@ def _untouched(case: Case, isolated: bool) -> Iterator[Callable[[], frozenset[st
         yield snapshot.changes
 
 
-def _with_fresh_inputs(case: Case) -> Case:
-    """Copies of real input tensors: a forward may change its inputs in place."""
-    from crosscheck.trees import map_tensors
+def _copied(case: Case) -> Case:
+    """With inputs of its own: a forward may change real ones in place."""
+    from crosscheck.backends.entry import fresh_inputs
 
-    args, kwargs = map_tensors(
-        lambda t: t.detach().clone().requires_grad_(t.requires_grad), (case.args, dict(case.kwargs))
-    )
-    return dataclasses.replace(case, args=args, kwargs=kwargs)
+    return fresh_inputs(case)
 
 
 @contextlib.contextmanager

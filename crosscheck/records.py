@@ -215,6 +215,8 @@ class Census(Record, frozen=True, kw_only=True):
     """Known where a backend was run that reads such a graph."""
     exported: tuple[NodeRow, ...] = ()
     """Known where a backend was run that reads an exported graph."""
+    evaluated: Census | None = None
+    """What runs in evaluation, where that is not what ran in training: most counters switch over."""
     device: str = "meta"
 
 

@@ -54,3 +54,21 @@ def check_block(outbox) -> None:
 
     module, x = block()
     outbox.put(crosscheck.check(module, x).recommended.macs)
+
+
+def compile_after_a_count(outbox):
+    """In a process that has not imported torch._dynamo: a checkpoint does, in the middle of the count."""
+    import sys
+    import warnings
+
+    from torch.utils import checkpoint
+
+    import crosscheck
+
+    model = Function(lambda self, x: checkpoint.checkpoint(self.a, x, use_reentrant=False), a=nn.Linear(8, 8))
+    assert "torch._dynamo" not in sys.modules
+    macs = crosscheck.check(model, torch.zeros(2, 8), backends=("thop",)).recommended.macs
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # that it does not know torch.add
+        explained = sys.modules["torch._dynamo"].explain(lambda x: torch.add(x, 1) @ torch.matmul(x, x))
+        outbox.put((macs, explained(torch.zeros(2, 2)).graph_count))

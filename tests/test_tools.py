@@ -3,8 +3,8 @@
 import dataclasses
 import importlib
 import multiprocessing
-import sys
 
+import modules
 import pytest
 import torch
 from installed import extra, needs
@@ -306,26 +306,11 @@ def test_calls_are_kept_by_the_name_that_they_were_made_by():
         }
 
 
-def compile_after_a_count(outbox):
-    """In a process that has not imported torch._dynamo: a checkpoint does, in the middle of the count."""
-    import warnings
-
-    from torch.utils import checkpoint
-
-    model = Function(lambda self, x: checkpoint.checkpoint(self.a, x, use_reentrant=False), a=nn.Linear(8, 8))
-    assert "torch._dynamo" not in sys.modules
-    macs = crosscheck.check(model, torch.zeros(2, 8), backends=("thop",)).recommended.macs
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # that it does not know torch.add
-        explained = sys.modules["torch._dynamo"].explain(lambda x: torch.add(x, 1) @ torch.matmul(x, x))
-        outbox.put((macs, explained(torch.zeros(2, 2)).graph_count))
-
-
 @needs("torch>=2.4", "before, a checkpoint imports no compiler")
 def test_a_compiler_that_is_imported_during_a_count_knows_torch_s_functions():
     context = multiprocessing.get_context("spawn")
     outbox = context.Queue()
-    child = context.Process(target=compile_after_a_count, args=(outbox,))
+    child = context.Process(target=modules.compile_after_a_count, args=(outbox,))
     child.start()
     assert outbox.get(timeout=120) == (2 * 8 * 8, 1)
     child.join()

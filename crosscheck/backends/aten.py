@@ -7,26 +7,29 @@ that counters replace. Nothing is computed on meta.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from math import prod
 from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
+from msgspec import structs
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosscheck import attention
 from crosscheck.backends import calls, rules
-from crosscheck.backends.entry import call
+from crosscheck.backends.entry import call, fresh_inputs
 from crosscheck.backends.interface import Backend, Case, Count
 from crosscheck.backends.native import natives
 from crosscheck.records import HEADLINE, AttentionRow, CallRow, Census, EinsumRow, ModuleRow, Op, OpRow, UncountedError
+from crosscheck.state import preserved
 
 _ATTENTION = "scaled_dot_product_attention"
 
@@ -436,13 +439,45 @@ class Aten(Backend):
     distribution = "torch"
 
     def run(self, case: Case) -> Count:
-        tracer = Tracer(case.module)
-        with tracer.tracing():
-            call(case)
-        return tracer.count(case.device, natives(case))
+        evaluated = _evaluated(case)  # first: what it changes is put back, what the trace itself changes is not
+        count = _traced(case)
+        if count.census is None or evaluated is None or _work(evaluated) == _work(count.census):
+            return count
+        return dataclasses.replace(count, census=structs.replace(count.census, evaluated=evaluated))
 
     def read(self, result: Count) -> Count:
         return result
+
+
+def _traced(case: Case) -> Count:
+    tracer = Tracer(case.module)
+    with tracer.tracing():
+        call(case)
+    return tracer.count(case.device, natives(case))
+
+
+def _evaluated(case: Case) -> Census | None:
+    """The census of a module that is in training, in evaluation; None where there is no other."""
+    modules = list(case.module.modules())
+    if not any(m.training for m in modules) or any(_is_in_the_making(m) for m in modules):
+        return None
+    with preserved(case.module, values=case.device != "meta"), suppress(Exception):  # it may run in training only
+        case.module.eval()
+        return _traced(fresh_inputs(case)).census
+    return None
+
+
+def _is_in_the_making(module: torch.nn.Module) -> bool:
+    """Whether its first forward is another than its second: lazy modules, and those that are to be compiled."""
+    return "Lazy" in type(module).__name__ or type(module).__name__ == "OptimizedModule"
+
+
+def _work(census: Census) -> Counter[Any]:
+    """What ran, wherever it did."""
+    work: Counter[Any] = Counter()
+    for row in census.ops:
+        work[row.op, row.aten, row.shapes, row.out, row.function] += row.count
+    return work
 
 
 def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleRow:

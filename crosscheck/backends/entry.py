@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,14 @@ def call(case: Case) -> Any:
     """Run the case's entry once. ``forward`` goes through ``__call__``, hooks included."""
     with real_integers(case.real_integers):
         return method(case)(*case.args, **case.kwargs)
+
+
+def fresh_inputs(case: Case) -> Case:
+    """``case`` with copies of its tensors."""
+    args, kwargs = map_tensors(
+        lambda t: t.detach().clone().requires_grad_(t.requires_grad), (case.args, dict(case.kwargs))
+    )
+    return dataclasses.replace(case, args=args, kwargs=kwargs)
 
 
 def method(case: Case) -> Any:

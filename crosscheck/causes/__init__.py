@@ -26,7 +26,7 @@ from crosscheck.causes import (  # noqa: F401  they declare their causes
     torchprofile,
     ultralytics_thop,
 )
-from crosscheck.causes.declare import CAUSES, NO_NUMBER, Cause, NoNumber, seen_by
+from crosscheck.causes.declare import CAUSES, NO_NUMBER, Cause, NoNumber, ran_for, seen_by
 from crosscheck.records import Census, Term
 
 __all__ = ["CAUSES", "NO_NUMBER", "Cause", "Environment", "NoNumber", "explain", "holds", "known", "predicted"]
@@ -37,9 +37,10 @@ Environment = Mapping[str, str]
 
 def explain(backend: str, environment: Environment, census: Census) -> tuple[Term, ...]:
     """The causes that fire for ``backend`` on what ran, each with its share of the gap in MACs."""
-    seen = seen_by(backend, census)
+    ran = ran_for(backend, census)
+    looked_at = {"given": census, "ran": ran, "seen": seen_by(backend, ran)}
     terms = (
-        Term(cause=cause.name, macs=cause.predict(census if cause.hidden else seen))
+        Term(cause=cause.name, macs=cause.predict(looked_at[cause.of]))
         for cause in CAUSES.values()
         if backend in cause.backends and holds(cause.only_in, environment)
     )

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from math import prod
 
-from crosscheck.causes.declare import BY_FUNCTION, BY_OPERATOR, attention_macs, cause, hidden_from, products
+from crosscheck.causes.declare import (
+    BY_FUNCTION,
+    BY_OPERATOR,
+    EVALUATING,
+    attention_macs,
+    cause,
+    hidden_from,
+    products,
+    ran_for,
+)
 from crosscheck.records import AttentionRow, Census
 
 
@@ -67,7 +76,7 @@ cause(
     "In evaluation and without gradients torch runs nn.MultiheadAttention and nn.TransformerEncoderLayer on a CPU as "
     "one kernel each, of which the counter knows nothing.",
     _KERNEL,
-    hidden=True,
+    of="ran",
 )(_missed(BY_OPERATOR))
 cause(
     "native-attention",
@@ -75,5 +84,19 @@ cause(
     "In evaluation and without gradients torch runs nn.MultiheadAttention on a CPU as one kernel, which calls none of "
     "the functions that the counter has replaced.",
     _KERNEL,
-    hidden=True,
+    of="ran",
 )(_missed(BY_FUNCTION))
+
+
+@cause(
+    "evaluation",
+    EVALUATING,
+    "The counter puts the model in evaluation first; in training it runs other parts.",
+    "thop/profile.py:208; ptflops/pytorch_engine.py:35 and aten_engine.py:114 (0.7.5); torchinfo/torchinfo.py:285-286 "
+    "(1.8.0); calflops/flops_counter.py:112 (0.3.2); flops_profiler/profiler.py:1477 (0.1.2); "
+    "deepspeed/profiling/flops_profiler/profiler.py:1238 (0.19.8)",
+    of="given",
+)
+def _evaluation(census: Census) -> int:
+    ran = ran_for(min(EVALUATING), census)
+    return sum(row.macs for row in ran.ops) - sum(row.macs for row in census.ops)

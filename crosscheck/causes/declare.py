@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from msgspec import structs
 
@@ -28,8 +28,8 @@ class Cause(NamedTuple):
     seen_in: tuple[str, ...] = ()
     """The releases in which models as they come show it, by any of these conditions; in others a model has to be
     changed first."""
-    hidden: bool = False
-    """It is about what the backend can't see; all others are about what is left."""
+    of: Literal["seen", "ran", "given"] = "seen"
+    """Which census it looks at: what the backend sees; with what torch hides from it; of the caller's own mode."""
 
     @property
     def releases(self) -> tuple[str, ...]:
@@ -66,12 +66,12 @@ def cause(
     source: str,
     only_in: str = "",
     seen_in: tuple[str, ...] = (),
-    hidden: bool = False,
+    of: Literal["seen", "ran", "given"] = "seen",
 ) -> Callable[[Callable[[Census], int]], Callable[[Census], int]]:
     """Declare the decorated function as what a cause predicts."""
 
     def add(predict: Callable[[Census], int]) -> Callable[[Census], int]:
-        CAUSES[name] = Cause(name, summary, source, backends, predict, only_in, seen_in, hidden)
+        CAUSES[name] = Cause(name, summary, source, backends, predict, only_in, seen_in, of)
         return predict
 
     return add
@@ -86,8 +86,20 @@ def no_number(entry: NoNumber) -> None:
 BY_OPERATOR = frozenset({"flop_counter", "fvcore", "fvcore-plain", "ptflops-aten", "torchprofile"})
 
 
+#: Tools that call ``eval()`` before they count.
+EVALUATING = frozenset(
+    "calflops deepspeed flops-profiler onnx-tool ptflops ptflops-aten thop thop-plain thop-query-only torchinfo "
+    "ultralytics-thop".split()
+)
 #: Tools that have hooks in every part of such a layer but nn.MultiheadAttention's own, and replace functions.
 BY_FUNCTION = frozenset({"calflops", "deepspeed", "flops-profiler"})
+
+
+def ran_for(backend: str, census: Census) -> Census:
+    """``census`` of the mode that ``backend`` counts in."""
+    if census.evaluated is None or backend not in EVALUATING:
+        return census
+    return structs.replace(census.evaluated, exported=census.exported)  # torch.onnx exports what it has put there
 
 
 def seen_by(backend: str, census: Census) -> Census:
