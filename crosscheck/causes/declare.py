@@ -44,10 +44,10 @@ class NoNumber(NamedTuple):
     summary: str
     source: str
     backends: frozenset[str]
-    outcome: type[Failed | Skipped]
     words: re.Pattern[str]
-    only_in: str
     applies: Callable[[Census], bool]
+    outcome: type[Failed | Skipped] = Failed
+    only_in: str = ""
 
     @property
     def releases(self) -> tuple[str, ...]:
@@ -84,8 +84,6 @@ def no_number(entry: NoNumber) -> None:
 
 #: Tools that see operators, so that a layer which torch runs as one kernel is one operator to them.
 BY_OPERATOR = frozenset({"flop_counter", "fvcore", "fvcore-plain", "ptflops-aten", "torchprofile"})
-
-
 #: Tools that call ``eval()`` before they count.
 EVALUATING = frozenset(
     "calflops deepspeed flops-profiler onnx-tool ptflops ptflops-aten thop thop-plain thop-query-only torchinfo "
@@ -157,8 +155,21 @@ def attention_macs(census: Census) -> int:
     return sum(row.macs for row in census.ops if row.op == "attention")
 
 
-#: What torch.compile and torch.jit.script make of a module.
-COMPILED, SCRIPTED = "torch._dynamo.eval_frame.OptimizedModule", "torch.jit._script.RecursiveScriptModule"
+def has_compiled(census: Census) -> bool:
+    """Whether torch.compile made a part of the model."""
+    return any(module.class_name == "torch._dynamo.eval_frame.OptimizedModule" for module in census.modules)
+
+
+def has_scripted(census: Census) -> bool:
+    """Whether torch.jit.script made a part of the model."""
+    return any(module.class_name == "torch.jit._script.RecursiveScriptModule" for module in census.modules)
+
+
+def has_lazy(census: Census) -> bool:
+    """Whether a part had no sizes before its first forward."""
+    return any(".Lazy" in module.class_name for module in census.modules)
+
+
 #: Gates of torch's recurrent layers and cells.
 GATES = {"RNN": 1, "RNNCell": 1, "GRU": 3, "GRUCell": 3, "LSTM": 4, "LSTMCell": 4}
 

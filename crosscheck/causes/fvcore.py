@@ -19,7 +19,7 @@ from crosscheck.causes.declare import (
     summed,
     tensor,
 )
-from crosscheck.records import Census, Failed, ModuleRow, OpRow
+from crosscheck.records import Census, ModuleRow, OpRow
 
 _FVCORE = frozenset({"fvcore", "fvcore-plain", "fvcore-meta"})
 
@@ -240,9 +240,7 @@ no_number(
         summary="fvcore asks a matmul's second operand for its last size but one, and a vector has none.",
         source="fvcore/nn/jit_handles.py:225",
         backends=_FVCORE,
-        outcome=Failed,
         words=re.compile("^IndexError: list index out of range"),
-        only_in="",
         applies=lambda census: any(
             call.function in _MATMUL and not call.kernel and len(tensor(call, 1, "other")) == 1 for call in census.calls
         ),
@@ -255,9 +253,7 @@ no_number(
         "number: masked_fill(mask, False) where 0 would do.",
         source="torch/csrc/jit/ir/alias_analysis.cpp:623 (2.13.0)",
         backends=_FVCORE,
-        outcome=Failed,
         words=re.compile(r"We don't have an op for aten::\w+"),
-        only_in="",
         applies=lambda census: bool(census.bool_numbers),
     )
 )
@@ -268,7 +264,6 @@ no_number(
         "asserts on them.",
         source="torch 2.6.0 torch/_meta_registrations.py, calc_conv_nd_return_shape; pytorch #189298",
         backends=frozenset({"fvcore-meta"}),
-        outcome=Failed,
         words=re.compile(r"AssertionError: tensor\(False\)"),
         only_in="torch>=2.5,<2.9",
         applies=lambda census: any(len(row.out) > 3 for row in _convolutions(census)),
@@ -282,7 +277,6 @@ no_number(
         source="torch/_meta_registrations.py, calc_conv_nd_return_shape; torch/__init__.py, _check_with; "
         "pytorch #189298",
         backends=frozenset({"fvcore-meta"}),
-        outcome=Failed,
         words=re.compile("TypeError: cond must be a bool"),
         only_in="torch>=2.9",
         applies=lambda census: any(True for _ in _convolutions(census)),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from crosscheck.causes.declare import COMPILED, SCRIPTED, NoNumber, no_number
-from crosscheck.records import Failed
+from crosscheck.causes.declare import NoNumber, has_compiled, has_scripted, no_number
 
 _TRACED = frozenset({"fvcore", "fvcore-plain", "fvcore-meta", "torchprofile"})
 
@@ -15,10 +14,8 @@ no_number(
         summary="The counter reads a trace by torch.jit, which refuses compiled modules.",
         source="torch/_dynamo/eval_frame.py (error_on_nested_jit_trace); fvcore #137",
         backends=_TRACED,
-        outcome=Failed,
         words=re.compile("torch.jit.trace a dynamo-optimized function"),
-        only_in="",
-        applies=lambda census: any(module.class_name == COMPILED for module in census.modules),
+        applies=has_compiled,
     )
 )
 no_number(
@@ -28,9 +25,7 @@ no_number(
         "of the trace.",
         source="torch/csrc/jit/frontend/tracer.cpp, gatherParametersAndBuffers (2.13.0)",
         backends=_TRACED,
-        outcome=Failed,
         words=re.compile("is not part of the active trace"),
-        only_in="",
-        applies=lambda census: any(module.class_name == SCRIPTED for module in census.modules),
+        applies=has_scripted,
     )
 )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from math import prod
 
-from crosscheck.causes.declare import COMPILED, SCRIPTED, NoNumber, cause, no_number, products
-from crosscheck.records import Census, Failed, NodeRow, OpRow, Shape
+from crosscheck.causes.declare import NoNumber, cause, has_compiled, has_lazy, has_scripted, no_number, products
+from crosscheck.records import Census, NodeRow, OpRow, Shape
 
 _ONNX_TOOL = frozenset({"onnx-tool"})
 
@@ -322,9 +322,7 @@ no_number(
         "which the exporter has no node; it puts a model in evaluation first.",
         source="torch/onnx/_internal/torchscript_exporter/utils.py:134,1792 (2.13.0)",
         backends=_ONNX_TOOL,
-        outcome=Failed,
         words=re.compile(r"aten::(_native_multi_head_attention|_transformer_encoder_layer_fwd)'? to ONNX"),
-        only_in="",
         applies=lambda census: any(census.modules[row.module].native and not row.grad for row in census.ops),
     )
 )
@@ -344,9 +342,7 @@ no_number(
         summary="The exporter has no graph for attention of grouped queries.",
         source="torch/onnx/_internal/torchscript_exporter/symbolic_opset14.py:155-158 (2.13.0)",
         backends=_ONNX_TOOL,
-        outcome=Failed,
         words=re.compile("not implemented if enable_gqa is True"),
-        only_in="",
         applies=lambda census: any(map(_is_grouped, census.ops)),
     )
 )
@@ -357,9 +353,7 @@ no_number(
         summary="The exporter has no node for rms_norm, bilinear and addbmm.",
         source="torch/onnx/_internal/torchscript_exporter/utils.py:1792 (2.13.0)",
         backends=_ONNX_TOOL,
-        outcome=Failed,
         words=re.compile(r"Exporting the operator 'aten::(rms_norm|bilinear|addbmm)' to ONNX"),
-        only_in="",
         applies=lambda census: any(row.function in _NO_NODE for row in census.ops),
     )
 )
@@ -379,9 +373,7 @@ no_number(
         summary="The exporter has no node for an adaptive pooling into windows of unequal sizes.",
         source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:1711-1718 (2.13.0)",
         backends=_ONNX_TOOL,
-        outcome=Failed,
         words=re.compile("output size that are not factor of input size"),
-        only_in="",
         applies=lambda census: any(map(_is_uneven, census.ops)),
     )
 )
@@ -391,9 +383,7 @@ no_number(
         summary="onnx-tool takes no vector for an operand of a product.",
         source="onnx_tool/node.py:814-815 (1.0.1)",
         backends=_ONNX_TOOL,
-        outcome=Failed,
         words=re.compile("Gemm inputs must have rank >= 2"),
-        only_in="",
         applies=lambda census: any(
             node.op_type == "MatMul" and any(shape is not None and len(shape) < 2 for shape in node.inputs)
             for node in census.exported
@@ -413,9 +403,7 @@ no_number(
         summary="onnx-tool has no class for the node, so no shape behind it: RNN, SELU, CELU, branches, loops.",
         source="onnx_tool/node.py:209-210,2822-2829 (1.0.1)",
         backends=_ONNX_TOOL,
-        outcome=Failed,
         words=re.compile(r"this Node \w+-.* has no value_infer"),
-        only_in="",
         applies=lambda census: any(node.op_type in _UNKNOWN for node in census.exported),
     )
 )
@@ -425,9 +413,7 @@ no_number(
         summary="onnx-tool takes an einsum of two operands alone, without an ellipsis.",
         source="onnx_tool/node.py:1070-1074,1077-1088 (1.0.1)",
         backends=_ONNX_TOOL,
-        outcome=Failed,
         words=re.compile("IndexError: list index out of range|KeyError"),
-        only_in="",
         applies=lambda census: any(
             node.op_type == "Einsum" and (len(node.inputs) != 2 or "." in str(node.attributes["equation"]))
             for node in census.exported
@@ -440,10 +426,8 @@ no_number(
         summary="The exporter traces by torch.jit, which refuses compiled modules.",
         source="torch/_dynamo/eval_frame.py:1127-1131 (2.13.0)",
         backends=_ONNX_TOOL,
-        outcome=Failed,
         words=re.compile("torch.jit.trace a dynamo-optimized function"),
-        only_in="",
-        applies=lambda census: any(module.class_name == COMPILED for module in census.modules),
+        applies=has_compiled,
     )
 )
 no_number(
@@ -452,10 +436,8 @@ no_number(
         summary="The exporter traces by torch.jit, and a scripted module is no part of the trace.",
         source="torch/csrc/jit/frontend/tracer.cpp, gatherParametersAndBuffers (2.13.0)",
         backends=_ONNX_TOOL,
-        outcome=Failed,
         words=re.compile("is not part of the active trace"),
-        only_in="",
-        applies=lambda census: any(module.class_name == SCRIPTED for module in census.modules),
+        applies=has_scripted,
     )
 )
 no_number(
@@ -464,9 +446,7 @@ no_number(
         summary="The exporter takes the parameters before the first forward, when those of a lazy module have no size.",
         source="torch/jit/_trace.py:83 (2.13.0)",
         backends=_ONNX_TOOL,
-        outcome=Failed,
         words=re.compile("Attempted to use an uninitialized parameter"),
-        only_in="",
-        applies=lambda census: any(".Lazy" in module.class_name for module in census.modules),
+        applies=has_lazy,
     )
 )

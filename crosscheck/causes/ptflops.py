@@ -8,12 +8,13 @@ from fractions import Fraction
 from math import prod
 
 from crosscheck.causes.declare import (
-    COMPILED,
     NoNumber,
     argument,
     cause,
     complex_as_real,
     given,
+    has_compiled,
+    has_lazy,
     is_one_of,
     no_number,
     products,
@@ -21,7 +22,7 @@ from crosscheck.causes.declare import (
     tensor,
     without_batch,
 )
-from crosscheck.records import CallRow, Census, Failed, ModuleRow, OpRow
+from crosscheck.records import CallRow, Census, ModuleRow, OpRow
 
 _ATEN = frozenset({"ptflops-aten"})
 _HANDLED = frozenset("mm matmul addmm bmm convolution _convolution".split())
@@ -84,10 +85,8 @@ no_number(
         summary="ptflops counts the parameters before the first forward, when those of a lazy module have no size.",
         source="ptflops/aten_engine.py:113; ptflops/pytorch_engine.py:162 (0.7.5)",
         backends=_ATEN,
-        outcome=Failed,
         words=re.compile("Attempted to use an uninitialized parameter"),
-        only_in="",
-        applies=lambda census: any(".Lazy" in module.class_name for module in census.modules),
+        applies=has_lazy,
     )
 )
 
@@ -465,9 +464,7 @@ def _fails(name: str, summary: str, source: str, words: str, applies: Callable[[
             summary=summary,
             source=source,
             backends=_PYTORCH,
-            outcome=Failed,
             words=re.compile(words),
-            only_in="",
             applies=lambda census: any(map(applies, census.calls)),
         )
     )
@@ -504,10 +501,8 @@ no_number(
         summary="ptflops prepares the modules of its classes before the first forward, when a lazy one is of another.",
         source="ptflops/pytorch_engine.py:98,307 (0.7.5)",
         backends=_PYTORCH,
-        outcome=Failed,
         words=re.compile("has no attribute '__flops__'"),
-        only_in="",
-        applies=lambda census: any(".Lazy" in module.class_name for module in census.modules),
+        applies=has_lazy,
     )
 )
 no_number(
@@ -516,9 +511,7 @@ no_number(
         summary="ptflops puts objects without a name in the place of functions; torch.compile asks for their names.",
         source="ptflops/pytorch_engine.py:336-345 (0.7.5)",
         backends=_PYTORCH,
-        outcome=Failed,
         words=re.compile("'torch_function_wrapper' object has no attribute '__name__'"),
-        only_in="",
-        applies=lambda census: any(module.class_name == COMPILED for module in census.modules),
+        applies=has_compiled,
     )
 )

@@ -14,18 +14,19 @@ from math import prod
 from typing import Any, NamedTuple
 
 from crosscheck.causes.declare import (
-    SCRIPTED,
     TENSOR,
     NoNumber,
     argument,
     cause,
     given,
+    has_lazy,
+    has_scripted,
     no_number,
     products,
     real_macs,
     tensor,
 )
-from crosscheck.records import CallRow, Census, Failed, ModuleRow, OpRow
+from crosscheck.records import CallRow, Census, ModuleRow, OpRow
 
 _CONVS = "F.conv1d F.conv2d F.conv3d"
 _TRANSPOSED = "F.conv_transpose1d F.conv_transpose2d F.conv_transpose3d"
@@ -395,9 +396,7 @@ def _fails(
                 summary=summary.replace("TOOL", {"deepspeed": "DeepSpeed"}.get(tool.name, tool.name)),
                 source=tool.sources[source],
                 backends=frozenset({tool.name}),
-                outcome=Failed,
                 words=re.compile(words),
-                only_in="",
                 applies=applies,
             )
         )
@@ -409,7 +408,7 @@ _fails(
     "TOOL counts the parameters before the first forward, when those of a lazy module have no size.",
     "lazy",
     "Attempted to use an uninitialized parameter",
-    lambda census: any(".Lazy" in module.class_name for module in census.modules),
+    has_lazy,
 )
 _fails(
     _TOOLS,
@@ -417,7 +416,7 @@ _fails(
     "TOOL registers hooks in every module, and a scripted one takes none.",
     "hooks",
     "is not supported on ScriptModules",
-    lambda census: any(module.class_name == SCRIPTED for module in census.modules),
+    has_scripted,
 )
 
 
@@ -542,9 +541,7 @@ no_number(
         "missing.",
         source="deepspeed/profiling/flops_profiler/profiler.py:863 (0.19.8)",
         backends=frozenset({"deepspeed"}),
-        outcome=Failed,
         words=re.compile(r"^TypeError: _attn_flops_compute\(\) missing"),
-        only_in="",
         applies=_any(_ATTENTION, lambda call: given(call)[0][:3] != [TENSOR] * 3),
     )
 )
@@ -554,9 +551,7 @@ no_number(
         summary="flops-profiler misspells groups, so that every transposed convolution ends in a NameError.",
         source="flops_profiler/profiler.py:813 (0.1.2)",
         backends=frozenset({"flops-profiler"}),
-        outcome=Failed,
         words=re.compile("^NameError: name 'grofups'"),
-        only_in="",
         applies=_any(_TRANSPOSED, lambda call: True),
     )
 )
@@ -566,9 +561,7 @@ no_number(
         summary='flops-profiler reckons with padding="same" and "valid" as with numbers.',
         source="flops_profiler/profiler.py:751,757-760 (0.1.2)",
         backends=frozenset({"flops-profiler"}),
-        outcome=Failed,
         words=re.compile("^TypeError: unsupported operand type"),
-        only_in="",
         applies=_any(_CONVS, lambda call: isinstance(argument(call, 4, "padding"), str)),
     )
 )
@@ -579,9 +572,7 @@ no_number(
         "position.",
         source="flops_profiler/profiler.py:885 (0.1.2)",
         backends=frozenset({"flops-profiler"}),
-        outcome=Failed,
         words=re.compile(r"^TypeError: _upsample_flops_compute\(\) takes 1 positional argument"),
-        only_in="",
         applies=_any("F.interpolate F.upsample", lambda call: len(given(call)[0]) > 1),
     )
 )

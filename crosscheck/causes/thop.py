@@ -8,22 +8,22 @@ from fractions import Fraction
 from math import prod
 
 from crosscheck.causes.declare import (
-    COMPILED,
     GATES,
-    SCRIPTED,
     NoNumber,
     attention_macs,
     cause,
     complex_as_real,
     elements,
     gate_charges,
+    has_compiled,
+    has_scripted,
     is_one_of,
     no_number,
     products,
     summed,
     without_batch,
 )
-from crosscheck.records import Census, Failed, ModuleRow, OpRow
+from crosscheck.records import Census, ModuleRow, OpRow
 
 _THOP = frozenset({"thop", "thop-plain", "thop-query-only"})
 
@@ -320,10 +320,8 @@ no_number(
         "there twice.",
         source="thop/profile.py:174 (register_buffer); torch/_dynamo/eval_frame.py, OptimizedModule",
         backends=_THOP,
-        outcome=Failed,
         words=re.compile("attribute 'total_ops' already exists"),
-        only_in="",
-        applies=lambda census: any(module.class_name == COMPILED for module in census.modules),
+        applies=has_compiled,
     )
 )
 no_number(
@@ -332,9 +330,7 @@ no_number(
         summary="A scripted module takes no new buffer, and thop registers one in every module.",
         source="thop/profile.py:174 (register_buffer); torch/jit/_script.py, RecursiveScriptModule",
         backends=_THOP,
-        outcome=Failed,
         words=re.compile("Can't add a new parameter after ScriptModule construction"),
-        only_in="",
-        applies=lambda census: any(module.class_name == SCRIPTED for module in census.modules),
+        applies=has_scripted,
     )
 )

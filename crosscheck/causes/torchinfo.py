@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from math import prod
 
-from crosscheck.causes.declare import COMPILED, NoNumber, cause, complex_as_real, no_number, products
-from crosscheck.records import Census, Failed, ModuleRow, OpRow, Shape
+from crosscheck.causes.declare import NoNumber, cause, complex_as_real, has_compiled, is_complex, no_number, products
+from crosscheck.records import Census, ModuleRow, OpRow, Shape
 
 _TORCHINFO = frozenset({"torchinfo"})
 
@@ -63,7 +63,7 @@ def _is_layers_own(row: OpRow) -> bool:
 
 
 def _as_real(row: OpRow) -> int:
-    return row.macs // 4 if row.dtype.startswith("complex") else row.macs
+    return row.macs // 4 if is_complex(row) else row.macs
 
 
 @cause(
@@ -74,10 +74,15 @@ def _as_real(row: OpRow) -> int:
     "torchinfo/layer_info.py:241-242 (1.8.0); torchinfo #77, #226",
 )
 def _tokens(census: Census) -> int:
+    return _weights(census, of_convolutions=False)
+
+
+def _weights(census: Census, *, of_convolutions: bool) -> int:
+    """How far the weights of layers that multiply are from what these did."""
     return sum(
         _charge(module, lambda name: name == "weight") - macs
         for module, macs in _hooked(census)
-        if macs and not _is_convolution(module) and not _is_recurrent(module)
+        if macs and _is_convolution(module) == of_convolutions and not _is_recurrent(module)
     )
 
 
@@ -90,11 +95,7 @@ def _tokens(census: Census) -> int:
     "torchinfo/layer_info.py:237-240 (1.8.0)",
 )
 def _convolutions(census: Census) -> int:
-    return sum(
-        _charge(module, lambda name: name == "weight") - macs
-        for module, macs in _hooked(census)
-        if macs and _is_convolution(module) and not _is_recurrent(module)
-    )
+    return _weights(census, of_convolutions=True)
 
 
 @cause(
@@ -175,9 +176,7 @@ no_number(
         "inside it has not.",
         source="torchinfo/layer_info.py:52 (1.8.0); torch/_dynamo/eval_frame.py, OptimizedModule",
         backends=_TORCHINFO,
-        outcome=Failed,
         words=re.compile(r"does not support len\(\)"),
-        only_in="",
-        applies=lambda census: any(module.class_name == COMPILED for module in census.modules),
+        applies=has_compiled,
     )
 )

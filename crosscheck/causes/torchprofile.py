@@ -6,7 +6,7 @@ import re
 from math import prod
 
 from crosscheck.causes.declare import NoNumber, cause, complex_as_real, hidden_from, no_number, products
-from crosscheck.records import AttentionRow, Census, Failed, ModuleRow, OpRow, UnusedRow
+from crosscheck.records import AttentionRow, Census, ModuleRow, OpRow, UnusedRow
 
 _TORCHPROFILE = frozenset({"torchprofile"})
 
@@ -259,9 +259,7 @@ no_number(
         summary="torchprofile asserts that query, key and value have the same batch and heads: no grouped queries.",
         source="torchprofile/handlers.py:171-173 (0.1.0)",
         backends=_TORCHPROFILE,
-        outcome=Failed,
         words=re.compile("AssertionError"),
-        only_in="",
         applies=lambda census: any(map(_heads_differ, census.attention)),
     )
 )
@@ -277,9 +275,7 @@ no_number(
         summary="torchprofile asserts that what baddbmm adds has the shape of the product.",
         source="torchprofile/handlers.py:30-36 (0.1.0)",
         backends=_TORCHPROFILE,
-        outcome=Failed,
         words=re.compile("AssertionError|ValueError: not enough values to unpack"),
-        only_in="",
         applies=lambda census: any(map(_is_broadcast, census.ops)),
     )
 )
@@ -290,9 +286,7 @@ no_number(
         "number: masked_fill(mask, False) where 0 would do.",
         source="torch/csrc/jit/ir/alias_analysis.cpp:623 (2.13.0)",
         backends=_TORCHPROFILE,
-        outcome=Failed,
         words=re.compile(r"We don't have an op for aten::\w+"),
-        only_in="",
         applies=lambda census: bool(census.bool_numbers),
     )
 )
@@ -303,9 +297,7 @@ no_number(
         "second result is no tensor; torchprofile takes it for one.",
         source="torchprofile/ir.py:25 (0.1.0); torch/nn/modules/activation.py:1433",
         backends=_TORCHPROFILE,
-        outcome=Failed,
         words=re.compile("'NoneType' object has no attribute 'lower'"),
-        only_in="",
         applies=lambda census: (
             _runs_natively("MultiheadAttention", census) and not _runs_natively("TransformerEncoderLayer", census)
         ),

@@ -17,6 +17,7 @@ from typing import Any
 
 from crosscheck import backends as registry
 from crosscheck import ledger, measure, reconcile
+from crosscheck.causes import Environment
 from crosscheck.records import Counted, Failed, Outcome, Record, Skipped, UsageError
 
 
@@ -90,13 +91,14 @@ def _alone(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
     for name in group:
         with contextlib.suppress(Exception, SystemExit):
             loaded.append(registry.load(name).name)
-    if all(isinstance(outcome, Skipped) for outcome in _outcomes(PLAIN, loaded).values()):
+    environment = ledger.environment()
+    if all(isinstance(outcome, Skipped) for outcome in _outcomes(PLAIN, loaded, environment).values()):
         return Fuzzed(backends=group)
     counts = Counter[str]()
     smallest: list[Finding] = []
 
     def explained(program: Program) -> None:
-        outcomes = _outcomes(program, loaded)
+        outcomes = _outcomes(program, loaded, environment)
         counts["programs"] += 1
         counts["predicted"] += any(isinstance(o, Failed) and bool(o.known) for o in outcomes.values())
         for backend, outcome in outcomes.items():
@@ -125,7 +127,7 @@ def _alone(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
     )
 
 
-def _outcomes(program: Any, names: Sequence[str]) -> dict[str, Outcome]:
+def _outcomes(program: Any, names: Sequence[str], environment: Environment) -> dict[str, Outcome]:
     import torch
 
     inputs = tuple(torch.zeros(shape, device="meta") for shape in program.shapes)
@@ -133,7 +135,7 @@ def _outcomes(program: Any, names: Sequence[str]) -> dict[str, Outcome]:
     with torch.no_grad():
         parts = [measure.count(case, group, isolated=True) for group in {("aten",), tuple(names)}]
     result = measure.merged(parts)
-    found = reconcile.component(case, result, 0, ledger.environment()).backends
+    found = reconcile.component(case, result, 0, environment).backends
     return {name: found[name] for name in names}
 
 

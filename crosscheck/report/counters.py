@@ -59,19 +59,19 @@ def is_doctors(ledger: Ledger) -> bool:
 
 def text(ledger: Ledger) -> str:
     """For a terminal: every case under every counter that counted one, the laws, the causes by number."""
-    shown, notes = _shown(ledger), {name: i for i, name in enumerate(cause_names(ledger), start=1)}
-    heads = [plain(name).replace("-", "-\n") for name in shown]
+    listed, notes = shown(ledger), {name: i for i, name in enumerate(cause_names(ledger), start=1)}
+    heads = [plain(name).replace("-", "-\n") for name in listed]
     rows, group = [], ""
     for component in ledger.components:
         of, _, case = plain(component.name).partition(": ")
         if of != group:
-            rows.append((f"-- {of}", *[""] * (len(shown) + 1)))
+            rows.append((f"-- {of}", *[""] * (len(listed) + 1)))
         group = of
-        cells = (_cell(component.backends[name], lambda cause: str(notes[cause])) for name in shown)
+        cells = (_cell(component.backends[name], lambda cause: str(notes[cause])) for name in listed)
         rows.append((case, count(component.recommended.macs), *cells))
-    cases = table("lr" + "r" * len(shown), ("case", "MACs", *heads), rows, style="simple")
+    cases = table("lr" + "r" * len(listed), ("case", "MACs", *heads), rows, style="simple")
     causes = "\n".join(f"{number:>3} {plain(name)}" for name, number in notes.items())
-    laws = table("l" + "l" * len(LAWS), ("law", *(law.name for law in LAWS)), _law_rows(ledger, shown), style="simple")
+    laws = table("l" + "l" * len(LAWS), ("law", *(law.name for law in LAWS)), _law_rows(ledger, listed), style="simple")
     parts = [cases, f"causes:\n{causes}", laws, *map(unescape, _not_there(ledger)), unescape(sentence(ledger))]
     return "\n\n".join(parts) + "\n"
 
@@ -91,7 +91,7 @@ def markdown(ledger: Ledger, charts: Sequence[str] = ()) -> str:
 
 
 def _blocks(ledger: Ledger, charts: Sequence[str]) -> Iterator[str]:
-    targets, shown = anchors(cause_names(ledger)), _shown(ledger)
+    targets, listed = anchors(cause_names(ledger)), shown(ledger)
     yield "# Counters, one operation at a time"
     yield f"**{sentence(ledger)}**"
     yield (
@@ -102,24 +102,24 @@ def _blocks(ledger: Ledger, charts: Sequence[str]) -> Iterator[str]:
     yield from (f"![Cases that each counter gets right, by kind]({chart})" for chart in charts)
     yield "## What each gets right"
     kinds = [*_WORDS.values(), "unexplained"]
-    rows = [(escape(name), _version(ledger, name), *_tally(ledger, name, kinds)) for name in shown]
+    rows = [(escape(name), _version(ledger, name), *_tally(ledger, name, kinds)) for name in listed]
     yield table("ll" + "r" * len(kinds), ("Counter", "Release", *kinds), rows)
     yield from _not_there(ledger)
     yield "## Laws that a count obeys"
     yield "\n".join(f"- **{law.name}**: {law.meaning}." for law in LAWS)
-    yield table("l" + "l" * len(LAWS), ("Counter", *(law.name for law in LAWS)), _law_rows(ledger, shown))
+    yield table("l" + "l" * len(LAWS), ("Counter", *(law.name for law in LAWS)), _law_rows(ledger, listed))
     yield "## Every case"
     yield "A number is what a counter says where that is wrong, with the causes; = is exact."
     for group in dict.fromkeys(_group(component) for component in ledger.components):
         yield f"### {escape(group)}"
-        yield _cases([c for c in ledger.components if _group(c) == group], shown, targets)
+        yield _cases([c for c in ledger.components if _group(c) == group], listed, targets)
     yield from explanations(targets)
     yield from provenance(ledger)
 
 
 def sentence(ledger: Ledger) -> str:
     """All cells in one sentence."""
-    counters = [name for name in _shown(ledger) if name != "aten"]  # which is what the others are held against
+    counters = [name for name in shown(ledger) if name != "aten"]  # which is what the others are held against
     words = [verdict(outcome) for _, name, outcome in outcomes(ledger) if name in counters]
     parts = [f"{words.count(word):,} {meaning}" for word, meaning in _WORDS.items() if word in words]
     parts.append(f"{sum(words.count(word) for word in _UNSETTLED) or 'none'} unexplained")
@@ -138,24 +138,20 @@ def groups(ledger: Ledger) -> list[str]:
 
 
 def shown(ledger: Ledger) -> list[str]:
-    """The counters to show."""
-    return _shown(ledger)
+    """Counters that are there, and have an answer for a module."""
+    there = dict.fromkeys(name for _, name, outcome in outcomes(ledger) if not isinstance(outcome, Skipped))
+    return list(there)
 
 
 def _group(component: Component) -> str:
     return component.name.partition(": ")[0]
 
 
-def _shown(ledger: Ledger) -> list[str]:
-    """Counters that are there, and have an answer for a module."""
-    there = dict.fromkeys(name for _, name, outcome in outcomes(ledger) if not isinstance(outcome, Skipped))
-    return list(there)
-
-
 def _not_there(ledger: Ledger) -> list[str]:
     """A line that names the counters without any answer, with the reason."""
     skipped = {name: o.reason for _, name, o in outcomes(ledger) if isinstance(o, Skipped)}
-    lines = [f"{escape(name)}: {escape(why)}" for name, why in skipped.items() if name not in _shown(ledger)]
+    absent = skipped.keys() - set(shown(ledger))
+    lines = [f"{escape(name)}: {escape(why)}" for name, why in skipped.items() if name in absent]
     return [f"Not counted with: {'; '.join(lines)}."] if lines else []
 
 
