@@ -357,7 +357,7 @@ def _heard(child: _Child, names: tuple[str, ...], time_limit: float) -> CaseResu
             child.ready = True
     except EOFError:
         child.process.join()
-        result = _all_failed(names, _death(child.process.exitcode))
+        result = _all_failed(names, death(child.process.exitcode))
     if result is None and time.monotonic() >= child.deadline:
         child.process.kill()
         over = f"time limit of {time_limit:g} s reached; it was stopped"
@@ -368,7 +368,8 @@ def _heard(child: _Child, names: tuple[str, ...], time_limit: float) -> CaseResu
     return result
 
 
-def _death(exitcode: int | None) -> str:
+def death(exitcode: int | None) -> str:
+    """How a process ended, from its exit code."""
     if exitcode is None or exitcode >= 0:
         return f"its process ended with exit status {exitcode}"
     name = signal.Signals(-exitcode).name

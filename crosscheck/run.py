@@ -25,11 +25,12 @@ import msgspec
 from crosscheck import backends as registry
 from crosscheck import configs, pipelines, reconcile
 from crosscheck.ledger import environment
-from crosscheck.measure import TIME_LIMIT, Progress, can_fork, measure, notes, params, processors
+from crosscheck.measure import NOTHING, TIME_LIMIT, Progress, can_fork, measure, notes, params, processors
 from crosscheck.pipelines import first_line
 from crosscheck.records import (
     HEADLINE,
     SCHEMA,
+    CaseResult,
     Component,
     ConfigError,
     CrosscheckError,
@@ -44,6 +45,7 @@ from crosscheck.records import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from crosscheck.backends.interface import Case
     from crosscheck.hollow import Calls, Hollow
     from crosscheck.memory import Memory
 
@@ -73,7 +75,6 @@ def _alone() -> Iterator[None]:
                 gc.enable()
 
 
-@_alone()
 def check_pipeline(
     model: Any = "sd21-base",
     *,
@@ -98,16 +99,41 @@ def check_pipeline(
 
     Raises `UsageError` for a size or name that is not allowed, `ConfigError` for a folder that is not.
     """
+    ledger, _ = examined(
+        model,
+        batch_size=batch_size,
+        scheduler=scheduler,
+        backends=backends,
+        time_limit=time_limit,
+        progress=progress,
+        asked={
+            "height": height,
+            "width": width,
+            "num_frames": num_frames,
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+        },
+        call=call,
+    )
+    return ledger
+
+
+@_alone()
+def examined(
+    model: Any,
+    *,
+    batch_size: int,
+    scheduler: str | None,
+    backends: Sequence[str] | None,
+    time_limit: float,
+    progress: Progress,
+    asked: Mapping[str, Any],
+    call: Mapping[str, Any],
+) -> tuple[Ledger, dict[str, Case]]:
+    """The ledger of a run, and its components at batch 1 by name, to run them elsewhere; ``asked`` is the workload."""
     names = registry.choose(backends)
     if isinstance(call.get("prompt"), list | tuple):
         batch_size = len(call["prompt"])
-    asked: dict[str, Any] = {
-        "height": height,
-        "width": width,
-        "num_frames": num_frames,
-        "num_inference_steps": num_inference_steps,
-        "guidance_scale": guidance_scale,
-    }
     check_workload(batch_size, asked)
     label, pipe, defaults = pipelines.load(model)
     with _undisturbed(pipe, call):
@@ -130,8 +156,9 @@ def check_pipeline(
             scheduler=type(pipe.scheduler).__name__ if own is not None else "",
         )
         recorded = environment()
-        components = _components(hollow, names, recorded, time_limit, progress)
-    return Ledger(
+        cases = _cases(hollow)
+        components = _components(cases, names, recorded, time_limit, progress)
+    ledger = Ledger(
         schema=SCHEMA,
         model=label,
         pipeline=type(pipe).__name__,
@@ -140,6 +167,7 @@ def check_pipeline(
         components=components,
         generation=_generation(hollow, components),
     )
+    return ledger, {name: case for name, (case, _) in cases.items()}
 
 
 def check_pipelines(models: Sequence[str], **options: Any) -> Iterator[Ledger]:
@@ -394,16 +422,27 @@ def modules(pipe: Any) -> dict[str, Any]:
     return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
 
 
-def _components(
-    hollow: Hollow, names: Sequence[str], recorded: Mapping[str, str], time_limit: float, progress: Progress
-) -> tuple[Component, ...]:
-    import torch
-
+def _cases(hollow: Hollow) -> dict[str, tuple[Case, CaseResult]]:
+    """Each component at batch 1 of its most expensive input, and what is known of it already."""
     from crosscheck import hollow as running
 
     chosen = {name: running.most_expensive(calls) for name, calls in hollow.cases().items()}
-    cases = [running.single(calls) for calls in chosen.values()]
-    known = {name: calls.trace for name, calls in chosen.items() if calls.batch_size == 1}
+    return {
+        name: (running.single(calls), calls.trace if calls.batch_size == 1 else NOTHING)
+        for name, calls in chosen.items()
+    }
+
+
+def _components(
+    found: Mapping[str, tuple[Case, CaseResult]],
+    names: Sequence[str],
+    recorded: Mapping[str, str],
+    time_limit: float,
+    progress: Progress,
+) -> tuple[Component, ...]:
+    import torch
+
+    cases, known = [case for case, _ in found.values()], {name: trace for name, (_, trace) in found.items()}
     with torch.no_grad():  # as pipelines run
         count = _memory.measure if _memory else measure
         results = count(cases, names, known=known, time_limit=time_limit, progress=progress)

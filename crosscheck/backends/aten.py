@@ -39,7 +39,9 @@ class _Frame(NamedTuple):
     direct: bool
 
 
-class _OpKey(NamedTuple):
+class OpKey(NamedTuple):
+    """What operations of one row have alike."""
+
     op: Op
     aten: str
     shapes: tuple[tuple[int, ...], ...]
@@ -144,7 +146,7 @@ class Tracer(TorchDispatchMode):
         """MACs so far of the innermost observed call."""
         self._in_kernel = self._decomposing = False
         self.calls: Counter[_CallKey] = Counter()
-        self.ops: Counter[_OpKey] = Counter()
+        self.ops: Counter[OpKey] = Counter()
         self.attention: Counter[tuple[attention.AttentionCall, int, str]] = Counter()
         self.bool_numbers: set[str] = set()
         self.unplaced: dict[str, str] = {}
@@ -206,8 +208,8 @@ class Tracer(TorchDispatchMode):
         for op, macs in work or ((kind, 0),):
             self._inner += macs
             placed: Op = "attention" if macs and self._function == _ATTENTION else op
-            self.ops[
-                _OpKey(
+            self._keep(
+                OpKey(
                     placed,
                     name,
                     shapes,
@@ -221,8 +223,11 @@ class Tracer(TorchDispatchMode):
                     _length(placed, name, args, shapes, tuple(out.shape)),
                     args[2] if name.startswith("grid_sampler") else 0,
                 )
-            ] += 1
+            )
         return None
+
+    def _keep(self, key: OpKey) -> None:
+        self.ops[key] += 1
 
     @property
     def _function(self) -> str:
@@ -409,7 +414,7 @@ class Tracer(TorchDispatchMode):
         )
 
     def _op_rows(self, index: dict[Any, int], place: dict[int, Any]) -> tuple[OpRow, ...]:
-        merged: Counter[_OpKey] = Counter()
+        merged: Counter[OpKey] = Counter()
         for key, count in self.ops.items():
             merged[key._replace(module=index[place[key.module]])] += count
         return tuple(OpRow(**{**key._asdict(), "macs": key.macs * count}, count=count) for key, count in merged.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -76,28 +76,41 @@ def processors(module: torch.nn.Module) -> dict[torch.nn.Module, Any]:
 
 @contextmanager
 def emptied(case: Case) -> Iterator[None]:
-    """A pipeline's component as it was called, each tensor it holds swapped for one on meta; as it was, afterwards.
+    """A pipeline's component as it was called, each tensor it holds swapped for one on meta; as it was, afterwards."""
 
-    No copy: what a pipeline does to a component during its call happens to the component that is counted.
+    def empty(held: torch.Tensor) -> torch.Tensor:
+        return held if held.is_meta or (case.real_integers and not hollows(held)) else _empty(held)
+
+    with swapped(case, empty):
+        yield
+
+
+@contextmanager
+def swapped(case: Case, replace: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """A component as it was called, ``replace(tensor)`` for each tensor it holds; as it was, afterwards.
+
+    No copy: what a pipeline does to a component during its call happens to the component that is counted. A tensor
+    that is held twice is replaced by one.
     """
-    swapped: list[tuple[dict[str, Any], str, Any]] = []
-    empty: dict[int, torch.Tensor] = {}
+    swaps: list[tuple[dict[str, Any], str, Any]] = []
+    made: dict[int, torch.Tensor] = {}
     try:
         for module, processor in case.processors.items():
-            swapped.append((vars(module), "processor", vars(module)["processor"]))
+            swaps.append((vars(module), "processor", vars(module)["processor"]))
             vars(module)["processor"] = processor
         for module in case.module.modules():
             for store in (module._parameters, module._buffers, vars(module)):
                 for name, held in store.items():
-                    if not isinstance(held, torch.Tensor) or held.is_meta or (case.real_integers and not hollows(held)):
+                    if not isinstance(held, torch.Tensor):
                         continue
-                    swapped.append((store, name, held))
-                    if id(held) not in empty:
-                        empty[id(held)] = _empty(held)
-                    store[name] = empty[id(held)]
+                    if id(held) not in made:
+                        made[id(held)] = replace(held)
+                    if made[id(held)] is not held:
+                        swaps.append((store, name, held))
+                        store[name] = made[id(held)]
         yield
     finally:
-        for store, name, held in reversed(swapped):
+        for store, name, held in reversed(swaps):
             store[name] = held
 
 

@@ -75,7 +75,7 @@ def macs(
     """
     name = name if name in _KIND else name.rstrip("_")  # in-place forms have the rule of the other
     if name == "mul":
-        outer = function in _OUTER_FUNCTIONS and _is_outer(shapes, out)
+        outer = function in OUTER_FUNCTIONS and _is_outer(shapes, out)
         work: Work = (("matmul", prod(out)),) if outer else ()
     else:
         work = _MACS[name](args, shapes, out) if name in _MACS else ()
@@ -86,7 +86,7 @@ def macs(
 _LINEAR_FUNCTIONS = frozenset(
     "linear bilinear lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell".split()
 )
-_OUTER_FUNCTIONS = frozenset({"einsum", "outer", "ger", "kron"})
+OUTER_FUNCTIONS = frozenset({"einsum", "outer", "ger", "kron"})
 
 
 def _placed(op: Op, name: str, function: str) -> Op:
