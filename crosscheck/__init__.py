@@ -11,6 +11,7 @@ from typing import Any
 _NAMES = {
     "check": "crosscheck.measure",
     "check_pipeline": "crosscheck.run",
+    "witness": "crosscheck.witnesses.cpu",
     "CrosscheckError": "crosscheck.records",
     "Counted": "crosscheck.records",
     "Skipped": "crosscheck.records",

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
 
 import typer
 
@@ -24,7 +24,7 @@ from crosscheck.records import CrosscheckError, UsageError
 
 if TYPE_CHECKING:
     from crosscheck.measure import Progress
-    from crosscheck.records import Ledger
+    from crosscheck.records import Ledger, Witness
 
 UNEXPLAINED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -156,23 +156,30 @@ def run(
 
 @app.command("report")
 def report_(
-    ledgers: Annotated[list[Path], typer.Argument(metavar="LEDGER...", help="Ledgers that run wrote.")],
+    ledgers: Annotated[
+        list[Path], typer.Argument(metavar="LEDGER...", help="Ledgers that run, doctor and witness wrote.")
+    ],
     output: Annotated[Path, typer.Option("-o", metavar="DIR", help="Where the reports go.")],
 ) -> int:
     """Write reports from ledgers again, without torch; with a doctor's among them, the scoreboard of counters too."""
+    from crosscheck import ledger as files
     from crosscheck import report
     from crosscheck.report import counters, scoreboard
+    from crosscheck.report import witness as pages
 
-    loaded = _load(ledgers)
-    _distinct((str(path), ledger.model) for path, ledger in zip(ledgers, loaded, strict=True))
+    seen = {path: found for path in ledgers if (found := files.load_witness(path))}
+    paths = [path for path in ledgers if path not in seen]
+    loaded = _load(paths)
+    _distinct((str(path), ledger.model) for path, ledger in zip(paths, loaded, strict=True))
     _writable(output)
+    _wrote(pages.write([*seen.values()], output))
     for ledger in loaded:
         _wrote(report.write(ledger, output))
     _index(loaded, output)
     models, doctors = [ledger for ledger in loaded if ledger.workload], [*filter(counters.is_doctors, loaded)]
     if models and doctors:
         _wrote(scoreboard.write(models, doctors[0], output))
-    return _judge(loaded)
+    return _judge(loaded) if loaded else 0
 
 
 @app.command()
@@ -379,6 +386,49 @@ def _arguments(
     }
 
 
+@app.command()
+def witness(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, folder or hub id.")],
+    with_: Annotated[
+        Literal["cpu", "ncu"], typer.Option("--with", help="The CPU's math libraries, or a GPU under Nsight Compute.")
+    ],
+    component: Annotated[str | None, typer.Option(help="One component; default each.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="On a GPU; default bfloat16. The CPU runs float32.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels; default the model's own.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels; default the model's own.")] = None,
+    frames: Annotated[int | None, typer.Option(help="num_frames of a video; default the model's own.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write report, ledger and charts.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the ledger.")] = None,
+) -> int:
+    """Run a model once for real, with random weights, and hold what the processor executed against its MACs."""
+    from crosscheck.report import witness as pages
+
+    for folder in (output, json.parent if json else None):
+        _writable(folder)
+    from crosscheck.witnesses.observe import observe
+
+    asked = {
+        "height": height,
+        "width": width,
+        "num_frames": frames,
+        "num_inference_steps": None,
+        "guidance_scale": None,
+    }
+    with _progress(model) as progress:
+        seen = observe(model, with_, component=component, dtype=dtype, asked=asked, progress=progress)
+    _print(pages.text(seen), sys.stdout)
+    if json:
+        _save(seen, json)
+    if output:
+        _save(seen, output / f"{pages.ledger_file(seen)}.json")
+        _wrote(pages.write([seen], output))
+    for name, reason in seen.refused.items():
+        _say(f"{seen.model}: {name}: {reason}")
+    if not seen.components:
+        raise UsageError(f"{seen.model}: no component could be run")
+    return UNEXPLAINED if any(pages.problems(seen)) else 0
+
+
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(metavar="backends|models|causes", help="What to list.")],
@@ -441,10 +491,11 @@ def _index(ledgers: Sequence[Ledger], folder: Path | None) -> None:
         _wrote([write_atomically(page, text)])
 
 
-def _save(ledger: Ledger, path: Path) -> None:
+def _save(record: Ledger | Witness, path: Path) -> None:
+    from crosscheck import ledger
     from crosscheck.files import write_atomically
 
-    _wrote([write_atomically(path, ledger.to_json())])
+    _wrote([write_atomically(path, ledger.dumps(record))])
 
 
 def _wrote(paths: Sequence[Path]) -> None:

@@ -20,6 +20,7 @@ from crosscheck.records import (
     Generation,
     Ledger,
     Recommended,
+    Witness,
 )
 
 #: The largest ledger of the catalogue, with its census, is a fifth of this.
@@ -45,9 +46,11 @@ def environment(device: str = "meta") -> dict[str, str]:
 
 class _Versioned(msgspec.Struct):
     schema: int
+    witness: str = ""
+    """Empty in the ledger of a run."""
 
 
-def dumps(ledger: Ledger) -> str:
+def dumps(ledger: Ledger | Witness) -> str:
     """The ledger as JSON text, schema 1."""
     return msgspec.json.format(msgspec.json.encode(ledger), indent=1).decode() + "\n"
 
@@ -59,6 +62,21 @@ def of(model: str, components: Sequence[Component], device: str = "meta") -> Led
 
 def load(path: Path) -> Ledger:
     """Read a ledger. Raises `ConfigError` for an unknown schema and for a record that contradicts itself."""
+    content = _read(path)
+    _versioned(path, content)
+    ledger = _decoded(path, content, Ledger)
+    for contradiction in contradictions(ledger):
+        raise ConfigError(f"{path}: the record contradicts itself: {contradiction}")
+    return ledger
+
+
+def load_witness(path: Path) -> Witness | None:
+    """Read a witness's ledger; None where it is one of a run. Raises `ConfigError` as `load` does."""
+    content = _read(path)
+    return _decoded(path, content, Witness) if _versioned(path, content).witness else None
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:  # a pipe has no size
             content = file.read(MAX_BYTES + 1)
@@ -66,13 +84,16 @@ def load(path: Path) -> Ledger:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path}: too long; allowed: up to {MAX_BYTES:,} bytes")
-    schema = _decoded(path, content, _Versioned).schema
-    if schema != SCHEMA:
-        raise ConfigError(f"{path}: schema {schema}; allowed: {SCHEMA}; read it with the crosscheck that wrote it")
-    ledger = _decoded(path, content, Ledger)
-    for contradiction in contradictions(ledger):
-        raise ConfigError(f"{path}: the record contradicts itself: {contradiction}")
-    return ledger
+    return content
+
+
+def _versioned(path: Path, content: bytes) -> _Versioned:
+    stated = _decoded(path, content, _Versioned)
+    if stated.schema != SCHEMA:
+        raise ConfigError(
+            f"{path}: schema {stated.schema}; allowed: {SCHEMA}; read it with the crosscheck that wrote it"
+        )
+    return stated
 
 
 def _decoded(path: Path, content: bytes, kind: type[T]) -> T:

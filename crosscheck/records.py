@@ -386,6 +386,100 @@ class Workload(Record, frozen=True, kw_only=True):
     scheduler: str = ""
 
 
+class Primitive(Record, frozen=True, kw_only=True):
+    """Calls alike of a math library's routine, as its log has them."""
+
+    routine: str
+    """``SGEMM`` of MKL, ``convolution`` of oneDNN."""
+    sizes: str
+    """As they were logged: M, N and K, or oneDNN's description of the problem; empty where none were."""
+    macs: int | None
+    """Of one call; None where the log gives no size."""
+    count: int = 1
+
+
+class Kernel(Record, frozen=True, kw_only=True):
+    """One kernel that a GPU ran, and its counters."""
+
+    name: str
+    grid: Shape
+    """Blocks in each dimension."""
+    block: Shape
+    """Threads of a block in each dimension."""
+    tensor: int = 0
+    """MACs on the tensor cores: half of the operations they count."""
+    ffma: int = 0
+    """Fused multiply-adds of float32 outside them, of all threads."""
+
+
+class Execution(Record, frozen=True, kw_only=True):
+    """Operations alike that a processor ran, and what it ran for each."""
+
+    op: Op
+    aten: str
+    shapes: tuple[Shape, ...]
+    """Of its tensor inputs, in order."""
+    out: Shape
+    is_causal: bool = False
+    paths: tuple[str, ...]
+    """Of the modules that ran it, one for each time; "" is the component itself."""
+    macs: int
+    """Of one, by its shapes."""
+    primitives: tuple[Primitive, ...] = ()
+    kernels: tuple[Kernel, ...] = ()
+
+
+class Speed(Record, frozen=True, kw_only=True):
+    """How fast a forward was on the GPU, and how fast it multiplies matrices."""
+
+    seconds: float
+    """Median of one forward, launched as Python does."""
+    graph_seconds: float | None = None
+    """Median of one replay of the forward captured as a CUDA graph; None where it can't be captured."""
+    product_size: int
+    """Rows and columns of the square matrices multiplied."""
+    product_seconds: float
+    """Median of one product of them, in the same precision."""
+
+
+class Witnessed(Record, frozen=True, kw_only=True):
+    """One component with what a processor executed for one forward of it."""
+
+    name: str
+    class_name: str
+    params: int
+    inputs: tuple[TensorSpec, ...]
+    dtype: str
+    """What it was run in."""
+    recommended: int | None
+    """MACs of one forward, by the reference."""
+    executions: tuple[Execution, ...]
+    elsewhere: tuple[Primitive, ...] = ()
+    """Products that the library logged outside every operation."""
+    speed: Speed | None = None
+
+    @property
+    def macs(self) -> int | None:
+        """MACs executed, all of them sized by the processor's own record; None where any is not."""
+        from crosscheck import witnesses
+
+        return witnesses.executed(self)
+
+
+class Witness(Record, frozen=True, kw_only=True):
+    """The ledger of a witness: evidence from a real execution. Raw; what it says is made from it again."""
+
+    schema: int
+    witness: Literal["cpu", "ncu"]
+    processor: str
+    model: str
+    workload: Workload | None = None
+    environment: dict[str, str]
+    components: tuple[Witnessed, ...]
+    refused: dict[str, str] = {}
+    """Components that were not run, and why."""
+
+
 class Ledger(Record, frozen=True, kw_only=True):
     """The record of a run: raw totals, census, and the reconciliation made from them."""
 

@@ -22,7 +22,7 @@ INK = "#010203"
 """Stands for the reader's own text colour until the SVG is written."""
 FAINT = 0.65
 RED = "#e5383b"
-_COLOURS = ("#3b82c4", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#b5651d", "#8c6bb1")
+COLOURS = ("#3b82c4", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#b5651d", "#8c6bb1")
 """Told apart by colour-blind readers, on white and on black; hatched once they run out."""
 _HATCHES = ("", "/////", "-----", "xxxxx")
 _WIDTH, _ROW, _TITLE, _AXIS, _LEGEND = 9.0, 0.24, 0.44, 0.5, 0.22
@@ -129,7 +129,7 @@ def _looks(gaps: Iterable[Sequence[tuple[str, float]]]) -> dict[str, Look]:
     unexplained = sizes.pop(RESIDUAL, None)
     ranked = sorted(sizes, key=lambda cause: (-sizes[cause], cause))
     looks = {
-        cause: Look(_COLOURS[n % len(_COLOURS)], _HATCHES[n // len(_COLOURS) % len(_HATCHES)])
+        cause: Look(COLOURS[n % len(COLOURS)], _HATCHES[n // len(COLOURS) % len(_HATCHES)])
         for n, cause in enumerate(ranked)
     }
     return looks if unexplained is None else looks | {RESIDUAL: Look(RED)}

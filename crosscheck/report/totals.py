@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from crosscheck import witnesses
 from crosscheck.records import (
     FLOPS_PER_MAC,
     HEADLINE,
@@ -26,11 +27,11 @@ def recommended(ledger: Ledger) -> Iterator[str]:
     yield "## Recommended totals"
     yield "**One forward** of each component, for one image and one guidance branch:"
     rows = [
-        (escape(c.name), count(r.macs), count(r.flops), giga(r.macs), r.status)
+        (escape(c.name), count(r.macs), count(r.flops), giga(r.macs), r.status, ", ".join(witnesses.confirming(c)))
         for c in ledger.components
         for r in [c.recommended]
     ]
-    yield table("lrrrl", ("Component", "MACs", "FLOPs", "GMACs", "Status"), rows)
+    yield table("lrrrll", ("Component", "MACs", "FLOPs", "GMACs", "Status", "Executed, as witnessed by"), rows)
     if ledger.generation and ledger.workload:
         yield f"**One generation**: {workload(ledger.workload)}."
         yield from _generation(ledger.generation)

@@ -1,0 +1,306 @@
+"""What witnesses say: for the terminal, and as a page for each processor."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from math import prod
+from pathlib import Path
+
+from crosscheck import witnesses
+from crosscheck.files import write_atomically
+from crosscheck.records import FLOPS_PER_MAC, Execution, Op, Term, Witness, Witnessed
+from crosscheck.report.text import count, details, escape, plain, plural, ratio, signed, signed_percent, stem, table
+from crosscheck.witnesses import account
+
+#: What a layer's products are, to a reader.
+KINDS = ("convolution", "linear", "self-attention", "cross-attention", "written-out product")
+_KIND: dict[Op, str] = {"conv": "convolution", "linear": "linear", "matmul": "written-out product"}
+
+
+def kind(execution: Execution) -> str:
+    """Which of `KINDS` an operation is; attention over keys of another length is cross-attention."""
+    if execution.op == "attention" and len(execution.shapes) > 2:
+        query, key = execution.shapes[:2]
+        return "self-attention" if query[-2] == key[-2] else "cross-attention"
+    return _KIND.get(execution.op, "written-out product")
+
+
+def by_cause(executions: Sequence[Execution]) -> Counter[str]:
+    """MACs executed beyond the shapes', by cause; ``unexplained`` what no cause is known for."""
+    found: Counter[str] = Counter()
+    for execution in executions:
+        said, times = account(execution), len(execution.paths)
+        for term in said.terms:
+            found[term.cause] += times * term.macs
+        found["unexplained"] += times * (said.residual or 0)
+    return Counter({cause: macs for cause, macs in found.items() if macs})
+
+
+def file(witness: Witness) -> str:
+    """The name of a witness's page: ``witness-cpu``, ``witness-h100``."""
+    return f"witness-{stem(witnesses.processor(witness).lower().replace(' ', '-'))}"
+
+
+def ledger_file(witness: Witness) -> str:
+    """The name of a witness's ledger, one for each model and precision."""
+    precisions = "-".join(sorted({part.dtype for part in witness.components}))
+    return f"{file(witness)}-{stem(witness.model)}" + (f"-{precisions}" if witness.witness != "cpu" else "")
+
+
+def verdict(part: Witnessed) -> str:
+    """What a component's execution says of its recommended number."""
+    if missing := witnesses.unsized(part):
+        return f"not witnessed: {plural(witnesses.runs(missing), 'operation')} executed, size not logged"
+    if part.elsewhere:
+        return f"{plural(sum(p.count for p in part.elsewhere), 'product')} beside every operation"
+    if odd := witnesses.unexplained(part):
+        return f"explained but for {plural(witnesses.runs(odd), 'operation')} of {witnesses.runs(part.executions):,}"
+    if not witnesses.confirms(part):
+        return "another number of operations than recommended"
+    return "executed exactly" if part.macs == part.recommended else "explained to the last MAC"
+
+
+def problems(witness: Witness) -> Iterator[str]:
+    """What contradicts a recommended number, or is not explained."""
+    for part in witness.components:
+        if not witnesses.unsized(part) and not witnesses.confirms(part):
+            yield f"{part.name}: {verdict(part)}"
+
+
+def text(witness: Witness) -> str:
+    """A witness in a few lines, for a terminal."""
+    rows = [
+        (plain(part.name), part.dtype, count(part.recommended), _executed(part), plain(verdict(part)))
+        for part in witness.components
+    ]
+    headers = ("component", "precision", "recommended MACs", "executed MACs", "verdict")
+    lines = [plain(f"{witness.model} on {witness.processor}"), table("llrrl", headers, rows, style="simple")]
+    lines += [f"{plain(part.name)}: {line}" for part in witness.components for line in _odd(part)]
+    return "\n\n".join(lines) + "\n"
+
+
+def write(seen: Sequence[Witness], folder: Path) -> list[Path]:
+    """Write a page with its charts into ``folder`` for each processor."""
+    from crosscheck.report import chart, witness_chart
+
+    written = []
+    for page in dict.fromkeys(map(file, seen)):
+        those = [witness for witness in seen if file(witness) == page]
+        charts = witness_chart.charts(those, page) if chart.available() else {}
+        written.append(write_atomically(folder / f"{page}.md", markdown(those, tuple(charts))))
+        written += [write_atomically(folder / name, drawn) for name, drawn in charts.items()]
+    return written
+
+
+def markdown(seen: Sequence[Witness], charts: Sequence[str] = ()) -> str:
+    """The page of one processor."""
+    return "\n\n".join(_blocks(seen, charts)) + "\n"
+
+
+def _blocks(seen: Sequence[Witness], charts: Sequence[str]) -> Iterator[str]:
+    first = seen[0]
+    yield f"# What {'the CPU' if first.witness == 'cpu' else f'an {witnesses.processor(first)}'} executed"
+    yield _WHAT[first.witness]
+    rows = [
+        (escape(w.model), escape(p.name), p.dtype, count(p.recommended), _executed(p), _beyond(p), verdict(p))
+        for w in seen
+        for p in w.components
+    ]
+    headers = ("Model", "Component", "Precision", "Recommended MACs", "Executed MACs", "Beyond", "Verdict")
+    yield table("lllrrrl", headers, rows)
+    yield from (f"- **{escape(w.model)}** {escape(name)} was not run: {escape(reason)}" for w in seen
+                for name, reason in w.refused.items())  # fmt: skip
+    yield "\n\n".join(f"![{words}]({name})" for name, words in zip(charts, _CHARTS, strict=False))
+    yield from _refuted([part for witness in seen for part in witness.components])
+    if any(part.speed for witness in seen for part in witness.components):
+        yield from _speeds(seen)
+    for witness in seen:
+        for part in witness.components:
+            yield f"## {escape(witness.model)}: {escape(part.name)}, {part.dtype}"
+            yield from _part(part)
+    if used := [cause for cause in witnesses.CAUSES if any(cause in by_cause(p.executions) for w in seen
+                for p in w.components)]:  # fmt: skip
+        yield "## Causes"
+        yield "\n".join(f"- `{cause}`: {what} Source: {source}." for cause in used
+                        for what, source in [witnesses.CAUSES[cause]])  # fmt: skip
+    yield "## Measured with"
+    yield "\n".join(f"- {escape(w.model)}: {escape(w.processor)}; " + ", ".join(
+        f"{escape(name)} {escape(release)}" for name, release in w.environment.items()) for w in seen)  # fmt: skip
+
+
+_WHAT = {
+    "cpu": "Each component was run once in float32, with random weights, for one image and one guidance branch. MKL "
+    "and oneDNN, which multiply for torch on the CPU, log the sizes of what they execute. The sum of M x N x K over "
+    "the matrix products, and of the convolutions by their sizes, is held against the recommended number. It comes "
+    "from no counter: only to which operation a line belongs does. Batched products are logged without their sizes, "
+    "and small ones not at all; a component that has any is not witnessed.",
+    "ncu": "Each component was run once, with random weights, for one image and one guidance branch, and Nsight "
+    "Compute read the GPU's own counters for every kernel: operations of the tensor cores, two a MAC, and fused "
+    "multiply-adds of what runs beside them. A GPU multiplies in tiles, so it executes more than a model needs: each "
+    "operation's difference is taken apart into named causes, predicted from the kernel's name and grid and from the "
+    "operation's shapes, never from the counters. TF32 is off.",
+}
+_CHARTS = (
+    "MACs that each component needs, and what was executed",
+    "What was executed beyond what is needed, by kind of layer",
+)
+
+
+def _executed(part: Witnessed) -> str:
+    return "not witnessed" if part.macs is None else count(part.macs)
+
+
+def _beyond(part: Witnessed) -> str:
+    if part.macs is None or not part.recommended:
+        return ""
+    beyond = part.macs - part.recommended
+    return f"{signed(beyond)} ({signed_percent(beyond, part.recommended)})" if beyond else "0"
+
+
+def _odd(part: Witnessed) -> Iterator[str]:
+    """The operations that are not sized or not explained, in a line each."""
+    for execution in (*witnesses.unsized(part), *witnesses.unexplained(part)):
+        said = account(execution)
+        what = "executed, size not logged" if said.executed is None else f"{signed(said.residual or 0)} unexplained"
+        yield (
+            f"{plain(execution.paths[0]) or 'the component itself'}"
+            + (f" and {len(execution.paths) - 1:,} more" if len(execution.paths) > 1 else "")
+            + f": {execution.aten} of {_shapes(execution)}, {count(execution.macs)} MACs: {what}"
+        )
+
+
+def _shapes(execution: Execution) -> str:
+    return ", ".join("x".join(map(str, shape)) or "scalar" for shape in execution.shapes)
+
+
+def _part(part: Witnessed) -> Iterator[str]:
+    """A component by kind of layer, then what its operations ran as."""
+    rows = []
+    for layer in KINDS:
+        those = [execution for execution in part.executions if kind(execution) == layer]
+        if not those:
+            continue
+        needed = sum(len(e.paths) * e.macs for e in those)
+        exact = sum(len(e.paths) for e in those if account(e).executed == e.macs)
+        causes = by_cause(those)
+        known = all(account(e).executed is not None for e in those)
+        rows.append(
+            (
+                layer,
+                count(witnesses.runs(those)),
+                count(exact),
+                count(needed),
+                count(needed + sum(causes.values())) if known else "not witnessed",
+                ", ".join(f"{cause} {signed(macs)}" for cause, macs in causes.items()),
+            )
+        )
+    headers = ("Layers", "Operations", "Exact", "MACs by their shapes", "Executed", "Difference")
+    yield table("lrrrrl", headers, rows)
+    if odd := [*_odd(part)]:
+        yield "\n".join(f"- {escape(line)}" for line in odd)
+    yield details("What the operations ran as", _ran_as(part))
+
+
+def _ran_as(part: Witnessed) -> str:
+    """Routines or kernels with products, how often, and their MACs."""
+    calls: Counter[str] = Counter()
+    macs: Counter[str] = Counter()
+    unknown = set()
+    for execution in part.executions:
+        for primitive in execution.primitives:
+            times = len(execution.paths) * primitive.count
+            calls[primitive.routine] += times
+            macs[primitive.routine] += times * (primitive.macs or 0)
+            if primitive.macs is None:
+                unknown.add(primitive.routine)
+        for kernel in execution.kernels:
+            if kernel.tensor or kernel.ffma:
+                name = f"{_kernel(kernel.name)}, {'tensor cores' if kernel.tensor else 'FFMA'}"
+                calls[name] += len(execution.paths)
+                macs[name] += len(execution.paths) * (kernel.tensor or kernel.ffma)
+    rows = [
+        (f"`{name}`", count(calls[name]), "not logged" if name in unknown else count(macs[name]))
+        for name, _ in sorted(macs.items(), key=lambda entry: (-entry[1], entry[0]))
+    ]
+    return table("lrr", ("Ran as", "Calls", "MACs"), rows)
+
+
+def _kernel(name: str) -> str:
+    """A kernel's name without its parameters, and not too long."""
+    return plain(name.partition("(")[0].removeprefix("void ").replace("|", "/").replace("`", "'"), 100)
+
+
+def _refuted(parts: Sequence[Witnessed]) -> Iterator[str]:
+    """The published formula that these executions contradict: N x N for attention over keys of another length."""
+    found: dict[tuple[int, int, int], tuple[int, int]] = {}
+    for part in parts:
+        for execution in part.executions:
+            said = account(execution)
+            if kind(execution) != "cross-attention" or not said.executed or _thrice(said.terms):
+                continue
+            query, key, value = execution.shapes[:3]
+            square = prod(query[:-1]) * query[-2] * (query[-1] + value[-1])
+            found.setdefault((query[-2], key[-2], prod(query[:-2])), (said.executed, square))
+    rows = [
+        (f"{queries:,}", f"{keys:,}", f"{heads:,}", count(macs), count(square), f"{ratio(square, macs, 1)} times")
+        for (queries, keys, heads), (macs, square) in sorted(found.items(), reverse=True)
+        if square > macs
+    ]
+    if rows:
+        yield "## What this refutes"
+        yield (
+            "A formula in use takes attention for heads x N_q x N_q x 2 d, also where the keys are those of a text. "
+            "What ran is N_q x N_kv:"
+        )
+        yield table("rrrrrr", ("Queries", "Keys", "Heads", "Executed MACs", "N x N would be", "Which is"), rows)
+
+
+def _thrice(terms: Sequence[Term]) -> bool:
+    """Whether each product was made of three."""
+    return any(term.cause == "three-tf32" for term in terms)
+
+
+def _speeds(seen: Sequence[Witness]) -> Iterator[str]:
+    """Model FLOPs utilisation: of what a model needs, and of what the GPU executed for it."""
+    yield "## How fast"
+    yield (
+        "FLOPs of the model (two a MAC) in a second, against a square product in the same precision on the same "
+        "card. The honest numerator is what the model needs; the padded one is what the card executed. Medians of 20; "
+        "a graph leaves out the time that Python takes to launch."
+    )
+    rows = []
+    for witness in seen:
+        for part in witness.components:
+            speed = part.speed
+            if speed is None or part.recommended is None:
+                continue
+            rate = FLOPS_PER_MAC * speed.product_size**3 / speed.product_seconds
+            seconds = speed.graph_seconds or speed.seconds
+            achieved = FLOPS_PER_MAC * part.recommended / seconds
+            padded = FLOPS_PER_MAC * (part.macs or part.recommended) / seconds
+            rows.append(
+                (
+                    escape(witness.model),
+                    escape(part.name),
+                    part.dtype,
+                    f"{1e3 * speed.seconds:.2f}",
+                    "" if speed.graph_seconds is None else f"{1e3 * speed.graph_seconds:.2f}",
+                    f"{achieved / 1e12:.1f}",
+                    f"{rate / 1e12:.1f}",
+                    f"{100 * achieved / rate:.1f} %",
+                    f"{100 * padded / rate:.1f} %",
+                )
+            )
+    headers = (
+        "Model",
+        "Component",
+        "Precision",
+        "ms",
+        "ms as a graph",
+        "TFLOP/s",
+        "Product's TFLOP/s",
+        "Utilisation",
+        "Padded",
+    )
+    yield table("lllrrrrrr", headers, rows)

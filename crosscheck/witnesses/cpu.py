@@ -1,0 +1,166 @@
+"""The CPU witness: one real forward in float32, and what MKL and oneDNN log of it.
+
+It runs in a forked process, in a thread of its own there: the caller's module needs no copy, and OpenMP, whose threads
+do not survive a fork, starts new ones for a new thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from crosscheck.backends.interface import Case
+from crosscheck.measure import can_fork, case_of, death, params
+from crosscheck.records import CrosscheckError, Primitive, UncountedError, UsageError, Witnessed, one_line
+from crosscheck.witnesses import blas_log, subject
+
+#: What a process with torch's libraries holds beside a model.
+_BASE = 1 << 30
+
+
+def witness(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Witnessed:
+    """Run ``module(*args, **kwargs)`` once on the CPU and read from the math libraries' log what was executed.
+
+    Floating tensors are run in float32, those on meta with random values; the module is left as it was. ``.macs`` is
+    None where a product left no size in the log: ``.executions`` says which.
+
+    Raises `UsageError` where there is no such log or the forward would not fit into memory, `UncountedError` where the
+    forward fails.
+    """
+    case = case_of(module, args, kwargs)
+    if case.device not in ("cpu", "meta"):
+        raise UsageError(f"got a {case.class_name} on {case.device}; allowed: on the CPU or on meta")
+    return run(dataclasses.replace(case, args=args, kwargs=kwargs))  # integers keep their values
+
+
+def unavailable() -> str:
+    """Why there is no CPU witness here; empty where there is one."""
+    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+        missing = " and ".join(
+            name
+            for name, library in (("MKL", torch.backends.mkl), ("oneDNN", torch.backends.mkldnn))
+            if not library.is_available()
+        )
+        return f"this torch {torch.__version__} is built without {missing}, whose log is read"
+    if not can_fork():
+        return f"no process can be forked on {sys.platform}, and the log is read in one"
+    return ""
+
+
+def run(case: Case, recommended: int | None = None) -> Witnessed:
+    """What the math libraries executed for one forward of ``case``, whose reference is ``recommended`` MACs."""
+    if reason := unavailable():
+        raise UsageError(f"no CPU witness: {reason}")
+    operations, logged = _forked(lambda log: _logged(case, log))
+    executions = subject.executions(operations, lambda place: {"primitives": logged.get(place, ())})
+    return Witnessed(
+        name=case.name,
+        class_name=case.class_name,
+        params=params(case.module),
+        inputs=case.inputs,
+        dtype="float32",
+        recommended=sum(operation.macs for operation in operations) if recommended is None else recommended,
+        executions=executions,
+        elsewhere=logged.get(None, ()),
+    )
+
+
+def available() -> int:
+    """Bytes that a new process may take: free memory, less where a control group allows less."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    free = page * os.sysconf("SC_AVPHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():  # counts what caches would give back
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free = 1024 * int(lines["MemAvailable"].split()[0])
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no group, or "max"
+        return free
+    return min(free, limit)
+
+
+# -- the process that runs it ------------------------------------------------------------------------------------------
+
+
+class _Message(msgspec.Struct):
+    operations: list[subject.Operation] = []
+    log: dict[str, tuple[Primitive, ...]] = {}
+    refused: str = ""
+    error: str = ""
+
+
+def _forked(work: Callable[[Path], Any]) -> tuple[list[subject.Operation], dict[int | None, tuple[Primitive, ...]]]:
+    context = multiprocessing.get_context("fork")
+    inbox, outbox = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(outbox, work), daemon=True)
+    process.start()
+    outbox.close()
+    try:
+        message = msgspec.msgpack.decode(inbox.recv_bytes(), type=_Message)
+    except EOFError:
+        process.join()
+        raise CrosscheckError(f"the witness gave no answer: {death(process.exitcode)}") from None
+    finally:
+        inbox.close()
+        if sys.exc_info()[0] is KeyboardInterrupt:
+            process.kill()
+    process.join()
+    if message.refused:
+        raise UsageError(message.refused)
+    if message.error:
+        raise UncountedError(message.error)
+    return message.operations, {None if key == "" else int(key): calls for key, calls in message.log.items()}
+
+
+def _child(outbox: Any, work: Callable[[Path], list[subject.Operation]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with ThreadPoolExecutor(1) as thread:
+            try:
+                operations = thread.submit(work, log).result()
+                with log.open(errors="replace") as lines:
+                    found = {"" if key is None else str(key): calls for key, calls in blas_log.read(lines).items()}
+                message = _Message(operations, found)
+            except UsageError as refusal:
+                message = _Message(refused=str(refusal))
+            except Exception as error:
+                message = _Message(error=one_line(error))
+    outbox.send_bytes(msgspec.msgpack.encode(message))
+
+
+def _logged(case: Case, log: Path) -> list[subject.Operation]:
+    """Run the case with the process's own output, where the libraries write, going to ``log``."""
+    needed, free = subject.memory(case) + _BASE, available()
+    if needed > free:
+        raise UsageError(
+            f"{case.name} needs about {needed / 1e9:.1f} GB in float32, {free / 1e9:.1f} GB are free; "
+            "choose a smaller size or component"
+        )
+    libc = ctypes.CDLL(None)
+    sink = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(sink, 1)
+
+    def say(operation: int | None) -> None:
+        libc.puts(blas_log.mark(operation).encode())  # through the buffer that the libraries write to, in order
+
+    with ExitStack() as stack:
+        real = stack.enter_context(subject.real(case, "cpu", torch.float32))
+        stack.enter_context(torch.backends.mkl.verbose(torch.backends.mkl.VERBOSE_ON))
+        stack.enter_context(torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON))
+        operations = subject.run(real, say, lambda: say(None))
+    libc.fflush(None)
+    return operations

@@ -1,0 +1,249 @@
+"""What Nsight Compute counts of a GPU's kernels, and why it is more or less than the shapes of an operation give.
+
+A kernel multiplies in tiles, whose size is in its name: rows, columns and depth that do not fill the last tile are
+multiplied all the same. Blocks are launched in whole clusters, and a depth may be split among blocks. What runs on the
+tensor cores is counted by the operations they do (two a MAC), what runs beside them by its fused multiply-adds.
+
+Measured with Nsight Compute 2025.3.1 on an H100, torch 2.11.0, cuBLAS 13.0, cuDNN 9.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from math import prod
+from typing import NamedTuple
+
+from crosscheck.records import ConfigError, Execution, Kernel, Term
+
+RANGE = "operation"
+FFMA = "smsp__sass_thread_inst_executed_op_ffma_pred_on.sum"
+#: Operations of the tensor cores, by what they multiply.
+TENSOR = {
+    "bfloat16": "sm__ops_path_tensor_src_bf16_dst_fp32.sum",
+    "float16": "sm__ops_path_tensor_src_fp16_dst_fp32.sum",
+    "float32": "sm__ops_path_tensor_src_tf32_dst_fp32.sum",
+}
+
+_XMMA = "the kernel's name and grid, as cuBLAS 13.0 and cuDNN 9.19 have them"
+_CUTLASS = "aten/src/ATen/native/transformers/cuda/mem_eff_attention of torch 2.11.0"
+#: Cause -> what it is, and its source.
+CAUSES = {
+    "tile-padding": ("Rows, columns, queries or keys that fill up the last tile are multiplied like any other.", _XMMA),
+    "cluster-padding": ("Blocks are launched in whole clusters; those without a tile multiply zeros.", _XMMA),
+    "depth-padding": ("The depth of a product, or each slice of it, is rounded up to the tile's.", _XMMA),
+    "scale-ffma": ("Outside the tensor cores, alpha A B + beta C is one fused multiply-add an output.", _XMMA),
+    "bias-ffma": (
+        "A kernel of torch's own adds the bias to each output, times one.",
+        "CUDAFunctor_add in the kernel's name",
+    ),
+    "three-tf32": (
+        "Torch's own attention multiplies float32 by three products of TF32 on the tensor cores, allowed or not.",
+        f"{_CUTLASS}, gemm_kernel_utils.h: OpMultiplyAddFastF32",
+    ),
+    "causal-tiles": ("Tiles that a causal mask hides whole are left out.", f"{_CUTLASS}, kernel_forward.h"),
+    "plain-products": (
+        "An outer product adds nothing up: plain multiplications, of which no counter here knows.",
+        "torch.outer is aten::mul",
+    ),
+}
+
+_RANGES = "thread Domain:Push/Pop_Range:PL_Type:PL_Value:CLR_Type:Color:Msg_Type:Msg"
+
+
+def read(text: str) -> dict[int, tuple[Kernel, ...]]:
+    """Operation -> its kernels in order, from ``ncu --csv --page raw --nvtx``.
+
+    Raises `ConfigError` where a column is missing or a kernel belongs to no operation.
+    """
+    table = "\n".join(line for line in text.splitlines() if line.startswith('"'))  # others are ncu's own remarks
+    found: dict[int, list[Kernel]] = {}
+    for row in csv.DictReader(io.StringIO(table)):
+        if not row.get("Kernel Name"):  # the line of units
+            continue
+        try:
+            operation = re.search(rf"{RANGE} (\d+)", row[_RANGES])
+            if operation is None:
+                raise ValueError(f"kernel {row['Kernel Name'][:60]!r} belongs to no operation")
+            found.setdefault(int(operation[1]), []).append(_kernel(row))
+        except (KeyError, ValueError) as error:
+            raise ConfigError(f"Nsight Compute's table: {type(error).__name__}: {error}") from error
+    return {operation: tuple(kernels) for operation, kernels in found.items()}
+
+
+def _kernel(row: dict[str, str]) -> Kernel:
+    operations = sum(_number(row[column]) for column in TENSOR.values() if column in row)
+    if operations % 2:
+        raise ValueError(f"{operations} tensor operations are no whole number of MACs")
+    return Kernel(
+        name=row["Kernel Name"],
+        grid=_shape(row["Grid Size"]),
+        block=_shape(row["Block Size"]),
+        tensor=operations // 2,
+        ffma=_number(row[FFMA]),
+    )
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in re.findall(r"\d+", text))
+
+
+# -- what it says of an operation --------------------------------------------------------------------------------------
+
+
+def executed(execution: Execution) -> int:
+    """MACs of one of ``execution``: on the tensor cores where a kernel uses them, else its fused multiply-adds.
+
+    Those that a kernel does beside its tensor cores scale and round: they are no products of the operation.
+    """
+    return sum(kernel.tensor or kernel.ffma for kernel in execution.kernels)
+
+
+def terms(execution: Execution) -> tuple[Term, ...]:
+    """Why the GPU executes another number than the shapes give, cause by cause."""
+    if execution.aten == "mul":  # an outer product adds nothing up: plain multiplications, which no counter here counts
+        return (Term(cause="plain-products", macs=-execution.macs),)
+    found: dict[str, int] = {}
+    for kernel in execution.kernels:
+        for cause, macs in _terms(kernel, execution):
+            found[cause] = found.get(cause, 0) + macs
+    return tuple(Term(cause=cause, macs=macs) for cause, macs in found.items() if macs)
+
+
+class _Product(NamedTuple):
+    """An operation as batched products of matrices: ``[rows, depth] @ [depth, columns]``."""
+
+    batch: int
+    rows: int
+    columns: int
+    depth: int
+
+    @property
+    def outputs(self) -> int:
+        return self.batch * self.rows * self.columns
+
+
+def _product(execution: Execution) -> _Product:
+    if execution.aten == "convolution":  # a row is a pixel, a column a filter
+        weight = execution.shapes[1]
+        return _Product(1, execution.out[0] * prod(execution.out[2:]), execution.out[1], prod(weight[1:]))
+    a = execution.shapes[1 if execution.aten in ("addmm", "baddbmm") else 0]
+    *batch, rows, columns = execution.out
+    return _Product(prod(batch), rows, columns, a[-1])
+
+
+def _terms(kernel: Kernel, execution: Execution) -> Iterator[tuple[str, int]]:
+    if not (kernel.tensor or kernel.ffma):
+        return
+    if kernel.name.startswith("void at::"):  # torch's own elementwise kernel: the output, and one times the bias
+        yield "bias-ffma", _product(execution).outputs
+    elif execution.op == "attention" and "_scaled" in execution.aten:
+        yield from _attention(kernel, execution)
+    else:
+        yield from _tiled(kernel, execution)
+
+
+class _Tile(NamedTuple):
+    rows: int
+    columns: int
+    depth: int = 1
+    cluster_rows: int = 1
+    cluster_columns: int = 1
+
+
+def _tile(name: str, convolution: bool) -> _Tile | None:
+    """What a kernel's name says of its tile."""
+    if match := re.match(r"nvjet_sm90_[a-z]+_(\d+)x(\d+)_(\d+)x\d+_(\d+)x(\d+)_.*_([NT])[NT]{2}\b", name):
+        first, second, depth, cluster_first, cluster_second = map(int, match.groups()[:5])
+        if convolution and match[6] == "N":  # channels first: the pixels are what cuBLAS has as rows of its own
+            return _Tile(first, second, depth, cluster_first, cluster_second)
+        return _Tile(second, first, depth, cluster_second, cluster_first)  # by columns, as cuBLAS stores
+    if match := re.search(r"_tilesize(\d+)x(\d+)x(\d+)_", name):
+        return _Tile(*map(int, match.groups()))
+    if match := re.search(r"cutlass_\d+_\w*gemm_(?:\w+?_)?(\d+)x(\d+)_(\d+)x\d+_", name):
+        first, second, depth = map(int, match.groups())
+        return _Tile(second, first, depth)
+    if match := re.search(r"sgemm_largek_lds64<\d+, \d+, (\d+), (\d+),", name):  # as powers of two
+        return _Tile(2 ** int(match[2]), 2 ** int(match[1]))
+    if match := re.search(r"convolve_common_engine_float_NHWC<\w+, \w+, \d+, (\d+), (\d+), (\d+),", name):
+        return _Tile(*(2 ** int(power) for power in match.groups()))
+    return None
+
+
+def _tiled(kernel: Kernel, execution: Execution) -> Iterator[tuple[str, int]]:
+    product, tile = _product(execution), _tile(kernel.name, execution.op == "conv")
+    if tile is None:
+        if "internal::kernel" in kernel.name:  # cuBLAS for one row: without tiles
+            yield "scale-ffma", product.outputs
+        return
+    rows, columns = _up(product.rows, tile.rows), _up(product.columns, tile.columns)
+    filled = product.batch * rows * columns
+    if "execute_split_k" in kernel.name:
+        yield "scale-ffma", filled
+        return
+    yield "tile-padding", (filled - product.outputs) * product.depth
+    slices = 1 if kernel.name.startswith("nvjet") else kernel.grid[2]
+    launched = filled
+    if kernel.name.startswith("nvjet"):
+        launched = product.batch * _up(rows, tile.rows * tile.cluster_rows)
+        launched *= _up(columns, tile.columns * tile.cluster_columns)
+    elif "xmma" in kernel.name:  # no cluster in the name: more blocks than tiles are there to fill it
+        launched = max(filled, prod(kernel.grid) // slices * tile.rows * tile.columns)
+    yield "cluster-padding", (launched - filled) * product.depth
+    if "xmma" in kernel.name:  # each slice of the depth is padded, in others the last
+        depth = slices * _up(-(-product.depth // slices), tile.depth)
+    else:
+        depth = _up(product.depth, tile.depth)
+    yield "depth-padding", launched * (depth - product.depth)
+    if not kernel.tensor and not any(_SUMS.search(other.name) for other in execution.kernels):
+        yield "scale-ffma", filled * _scales(kernel.name, slices)
+
+
+#: Kernels that add up slices of the depth, which the kernels before them leave as they are.
+_SUMS = re.compile("splitKreduce|execute_split_k")
+
+
+def _scales(name: str, slices: int) -> int:
+    """Times that a kernel without tensor cores makes alpha A B + beta C of an output: once, or as each slice adds."""
+    if "_xmma_gemm" in name:
+        return 1
+    return slices if "simt_sgemm" in name or "sgemm_largek" in name else 0
+
+
+def _up(size: int, step: int) -> int:
+    return -(-size // step) * step
+
+
+def _attention(kernel: Kernel, execution: Execution) -> Iterator[tuple[str, int]]:
+    """Queries and keys that fill up their last tile, and tiles that a causal mask hides whole."""
+    if match := re.search(r"_flash_fprop_wgmma\w*?_(\d+)x(\d+)x\d+_4x1x1_", kernel.name):
+        groups = kernel.block[0] // 128 - 1  # of four warps; one more brings the data
+        rows, keys, step, products = groups * int(match[1]), int(match[2]), int(match[2]), 1
+    elif match := re.search(r"fmha_cutlassF_(\w+?)_aligned_(\d+)x(\d+)_", kernel.name):
+        rows, keys, step = int(match[2]), int(match[3]), _STEP
+        products = 3 if match[1] == "f32" else 1
+    else:
+        return
+    query, key, value = execution.shapes[:3]
+    heads, queries = prod(query[:-2]), query[-2]
+    dense = filled = 0
+    for first in range(0, queries, rows):
+        seen = min(first + rows, key[-2]) if execution.is_causal else key[-2]
+        dense += min(rows, queries - first) * (key[-2] - seen) * (query[-1] + value[-1])
+        # Scores are of whole tiles; the values they weigh are taken in steps.
+        filled += rows * (_up(seen, keys) * query[-1] + _up(seen, step) * value[-1])
+    yield "causal-tiles", -heads * dense
+    yield "tile-padding", heads * filled - (execution.macs - heads * dense)
+    yield "three-tf32", (products - 1) * heads * filled
+
+
+#: Keys that the second product of torch's own kernel takes at a time, and its way to multiply float32: three products
+#: of TF32. Source: aten/src/ATen/native/transformers/cuda/mem_eff_attention/gemm_kernel_utils.h of torch 2.11.0,
+#: DefaultGemmType of float from Sm80 (ThreadK, OpMultiplyAddFastF32), and kernel_forward.h, gemm_k_iterations of MM1.
+_STEP = 32
