@@ -92,6 +92,11 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     """Its own parameters by name, tied ones once; where it is a leaf."""
     outputs: tuple[Shape, ...] = ()
     """Of a leaf with parameters, the shape of the first tensor that each call through ``__call__`` returned."""
+    positional: tuple[int, ...] = ()
+    """Of a class of torch.nn's, how many inputs its calls were given by position, each number once; left out where all
+    were given one."""
+    packed: tuple[tuple[int, int], ...] = ()
+    """Steps and sequences, at first, of each packed sequence that its calls returned."""
 
 
 class OpRow(Record, frozen=True, kw_only=True):

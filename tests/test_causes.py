@@ -129,6 +129,30 @@ class OwnLinear(nn.Linear):
     """An exact copy of its base, which thop takes for another class."""
 
 
+def first_of(layer: nn.Module) -> nn.Module:
+    """A recurrent layer and the first of what it returns."""
+    return Function(lambda self, x: self.layer(x)[0], layer=layer)
+
+
+def projecting() -> nn.Module:
+    """States of 3 of cells of 5."""
+    return first_of(nn.LSTM(6, 5, num_layers=2, bidirectional=True, proj_size=3))
+
+
+def packing(layer: nn.Module | None = None) -> nn.Module:
+    """A recurrent layer, of two sequences of 5 and 3 steps."""
+
+    def forward(self, x):
+        return self.layer(nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3])))[0].data
+
+    return Function(forward, layer=layer or nn.LSTM(6, 5))
+
+
+def by_name(layer: nn.Module) -> nn.Module:
+    """A layer that gets its input by name."""
+    return Function(lambda self, x: self.layer(input=x), layer=layer)
+
+
 def compiled():
     return Function(lambda self, x: self.a(x), a=torch.compile(nn.Linear(3, 3)))
 
@@ -163,11 +187,18 @@ CASES = {
     "thop-avgpool": ("thop", nn.AvgPool2d(2), X, "meta", ELEMENTS // 4),
     "thop-adaptive-avgpool": (
         "thop",
-        nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.AdaptiveAvgPool2d(1)),
+        Function(
+            lambda self, x: (self.a(x), self.b(x), self.c(x[0]), self.d(x[0])),
+            a=nn.AdaptiveAvgPool2d(4),
+            b=nn.AdaptiveAvgPool2d(1),
+            c=nn.AdaptiveAvgPool2d(4),
+            d=nn.AdaptiveAvgPool1d(3),
+        ),
         X,
         "meta",
-        # (elements that go into one + 1) for each output: 2 x 2 into 4 x 4, then 4 x 4 into 1
-        (4 + 1) * 2 * 6 * 16 + (16 + 1) * 2 * 6,
+        # (elements that go into one + 1) for each output: 2 x 2 into 4 x 4, 8 x 8 into 1; of one image, which is taken
+        # for a batch of rows, 2 in a row; and 8 into 3, which is 8 / 3 for each, of 6 x 8 rows
+        (4 + 1) * 2 * 6 * 16 + (64 + 1) * 2 * 6 + (2 + 1) * 6 * 16 + 6 * 8 * (8 + 3),
     ),
     # by the output, 17 x 17, and all 6 input channels over 2 groups; truly by the input, 8 x 8
     "thop-transposed-conv": (
@@ -278,6 +309,17 @@ CASES = {
         "meta",
         3 * 5 * 3 * (4 * (4 + 3) + 16),
     ),
+    # both directions: layer 1 of 6 and 3 taken for 6 and 5, layer 2 of 6 and 3 for 10 and 5, by 4 gates of 5; and 3 x 5
+    # left out. Of 5 steps of 2.
+    "thop-lstm-projection": (
+        "thop",
+        projecting,
+        [(5, 2, 6)],
+        "meta",
+        5 * 2 * 2 * (4 * 5 * (6 + 5 - 6 - 3) + 4 * 5 * (10 + 5 - 6 - 3) - 2 * 3 * 5),
+    ),
+    # 5 steps of 2 for 5 + 3: 4 gates of 5 from 6 and 5, and 16 an element of the state
+    "thop-packed-sequence": ("thop", packing, [(5, 2, 6)], "meta", 2 * (4 * 5 * (6 + 5) + 16 * 5)),
     # 2 heads of 4 over 5 tokens, fused
     "thop-native-attention": ("thop", multihead(), [(1, 5, 8)], "cpu without gradients", -2 * 5 * 5 * 8),
     # a head that runs in training alone, as detectors have: 2 x 6 x 8 rows of 8 to 3
@@ -459,6 +501,8 @@ CASES = {
         "meta",
         2 * 6 * 4 * 4 + 2 * 4 * 4,
     ),
+    # for each of 5 + 3 steps 5 times what it is, by the width of the states
+    "torchprofile-packed-sequence": ("torchprofile", packing, [(5, 2, 6)], "meta", 8 * (5 - 1) * 4 * 5 * (6 + 5)),
     "torchprofile-leaky-relu": ("torchprofile", nn.LeakyReLU(), X, "meta", ELEMENTS),
     "torchprofile-resample": (
         "torchprofile",
@@ -662,6 +706,8 @@ CASES = {
         "meta",
         7 * 5 * (4 * 4 * (8 + 4) + 10 * 4 + 2 * 4 * 4),
     ),
+    # 3 x 5 for each of 5 steps of 2, layer and direction
+    "ptflops-lstm-projection": ("ptflops", projecting, [(5, 2, 6)], "meta", -5 * 2 * 2 * 2 * 3 * 5),
     # 5 steps of 2: 10 operations an element of the state of 4, and two biases for each of its 4 gates
     "ptflops-recurrent": ("ptflops", nn.LSTM(8, 4), [(5, 2, 8)], "meta", 5 * 2 * (10 * 4 + 2 * 4 * 4)),
     "ptflops-meta-kernels": ("ptflops", *KERNEL),
@@ -882,6 +928,23 @@ WITHOUT_NUMBER = {
         Function(lambda self, q, k: F.scaled_dot_product_attention(query=q, key=k, value=k)),
         ATTENTION[1],
     ),
+    **{
+        f"{name}-{kind}": (name, module, shapes)
+        for name in ("calflops", "deepspeed", "flops-profiler")
+        for kind, module, shapes in (
+            ("recurrent-by-name", lambda: by_name(nn.GRUCell(4, 3)), [(2, 4)]),
+            ("packed-sequence", lambda: packing(nn.GRU(6, 5)), [(5, 2, 6)]),
+        )
+    },
+    "thop-input-by-name": ("thop", lambda: by_name(nn.Conv2d(6, 4, 3)), X),
+    "ptflops-input-by-name": ("ptflops", lambda: by_name(nn.Linear(8, 5)), X),
+    "ptflops-attention-by-name": (
+        "ptflops",
+        Function(lambda self, x: self.a(x, x, value=x)[0], a=nn.MultiheadAttention(8, 2)),
+        [(5, 2, 8)],
+    ),
+    "ptflops-packed-sequence": ("ptflops", packing, [(5, 2, 6)]),
+    "onnx-tool-lstm-projection": ("onnx-tool", projecting, [(5, 2, 6)], "cpu"),
     "ptflops-scale-factors": ("ptflops", *RESCALED),
     "ptflops-unbatched-attention": ("ptflops", nn.MultiheadAttention(8, 2), [(5, 8)] * 3),
     "ptflops-baddbmm-by-name": (

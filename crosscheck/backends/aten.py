@@ -20,6 +20,7 @@ from unittest import mock
 import torch
 from msgspec import structs
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -52,6 +53,24 @@ class _OpKey(NamedTuple):
     macs: int
     length: int
     interpolation: int
+
+
+class _ModuleKey(NamedTuple):
+    class_name: str
+    base: str
+    params: int
+    training: bool
+    leaf: bool
+    calls: int
+    direct: int
+    visits: int
+    native: bool
+    parameters: tuple[tuple[str, tuple[int, ...]], ...]
+    outputs: tuple[tuple[int, ...], ...]
+    positional: tuple[int, ...]
+    packed: tuple[tuple[int, int], ...]
+    root: bool
+    """The module itself has a row of its own."""
 
 
 class _CallKey(NamedTuple):
@@ -134,6 +153,8 @@ class Tracer(TorchDispatchMode):
         # Now: a lazy module changes its class at its first forward.
         self._class_names = {key: f"{type(m).__module__}.{type(m).__qualname__}" for key, m in self._modules.items()}
         self._bases = {key: _base(type(m)) for key, m in self._modules.items()}
+        self._positional: dict[int, set[int]] = {key: set() for key, base in self._bases.items() if base}
+        self._packed: dict[int, list[tuple[int, int]]] = {key: [] for key in self._outputs}
         self._stack = [_Frame(id(root), False)]
         self._functions = _Functions()
         self._thread = threading.get_ident()
@@ -301,8 +322,7 @@ class Tracer(TorchDispatchMode):
         def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             with tracer._entered(module, direct=False) if id(module) in tracer._paths else nullcontext():
                 result = original_call(module, *args, **kwargs)
-            if id(module) in tracer._outputs:
-                tracer._outputs[id(module)].append(_first_shape(result))
+            tracer._returned(id(module), len(args), result)
             return result
 
         def watched(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -323,6 +343,15 @@ class Tracer(TorchDispatchMode):
                 stack.callback(_restore, cls, own)
                 cls.forward = watched(forward)
             yield
+
+    def _returned(self, module: int, positional: int, result: Any) -> None:
+        if module in self._positional:
+            self._positional[module].add(positional)
+        if module in self._outputs:
+            self._outputs[module].append(_first_shape(result))
+            first = result[0] if isinstance(result, tuple) and result else result
+            if isinstance(first, PackedSequence):
+                self._packed[module].append((len(first.batch_sizes), int(first.batch_sizes[0])))
 
     @contextmanager
     def _watching_threads(self) -> Iterator[None]:
@@ -367,22 +396,26 @@ class Tracer(TorchDispatchMode):
 
     def _census(self, device: str, native: Collection[int]) -> Census:
         """What ran, in distinct rows: modules alike share a row, and so do operations."""
-        rows: dict[tuple[Any, ...], list[tuple[str, ...]]] = {}
-        place: dict[int, tuple[Any, ...]] = {}
+        rows: dict[_ModuleKey, list[tuple[str, ...]]] = {}
+        place: dict[int, _ModuleKey] = {}
         for key, module in self._modules.items():
-            alike = (
-                self._class_names[key],
-                self._bases[key],
-                sum(p.numel() for p in module._parameters.values() if p is not None and not is_lazy(p)),
-                module.training,
-                next(module.children(), None) is None,
-                self._calls[key],
-                self._direct[key],
-                self._visits[key],
-                key in native,
-                _parameters(module) if key in self._outputs else (),
-                tuple(self._outputs.get(key, ())),
-                self._paths[key][0] == "",  # the module itself has a row of its own
+            parameters = _parameters(module) if key in self._outputs else ()
+            positional = tuple(sorted(self._positional.get(key, ())))
+            alike = _ModuleKey(
+                class_name=self._class_names[key],
+                base=self._bases[key],
+                params=sum(p.numel() for p in module._parameters.values() if p is not None and not is_lazy(p)),
+                training=module.training,
+                leaf=next(module.children(), None) is None,
+                calls=self._calls[key],
+                direct=self._direct[key],
+                visits=self._visits[key],
+                native=key in native,
+                parameters=parameters,
+                outputs=tuple(self._outputs[key]) if parameters else (),
+                positional=() if positional == (1,) else positional,
+                packed=tuple(self._packed.get(key, ())),
+                root=self._paths[key][0] == "",
             )
             place[key] = alike
             rows.setdefault(alike, []).append(tuple(self._paths[key]))
@@ -480,22 +513,9 @@ def _work(census: Census) -> Counter[Any]:
     return work
 
 
-def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleRow:
-    class_name, base, params, training, leaf, called, direct, visits, native, parameters, outputs, _ = alike
-    return ModuleRow(
-        class_name=class_name,
-        base=base,
-        paths=tuple(paths),
-        params=params,
-        training=training,
-        leaf=leaf,
-        calls=called,
-        direct=direct,
-        visits=visits,
-        native=native,
-        parameters=dict(parameters),
-        outputs=outputs if parameters else (),
-    )
+def _module_row(alike: _ModuleKey, paths: list[tuple[str, ...]]) -> ModuleRow:
+    said = {name: value for name, value in alike._asdict().items() if name != "root"}
+    return ModuleRow(**{**said, "parameters": dict(alike.parameters)}, paths=tuple(paths))
 
 
 def _base(cls: type) -> str:

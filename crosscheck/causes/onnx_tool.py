@@ -328,6 +328,18 @@ no_number(
 )
 
 
+no_number(
+    NoNumber(
+        name="onnx-tool-lstm-projection",
+        summary="The exporter has no node for an LSTM with proj_size.",
+        source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:4257-4260 (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile("LSTMs with projections"),
+        applies=lambda census: any("weight_hr_l0" in module.parameters for module in census.modules),
+    )
+)
+
+
 def _is_grouped(row: OpRow) -> bool:
     """Of a single head of keys no shape tells whether it is for a group or broadcast, which is exported."""
     if row.op != "attention":

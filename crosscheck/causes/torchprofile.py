@@ -160,16 +160,33 @@ def _einsum_charge(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
 )
 def _projection(census: Census) -> int:
     return sum(
-        len(module.paths) * sum(_lstm(module, out[0] * out[1]) for out in module.outputs)
+        len(module.paths) * sum(_lstm(module, prod(out[:-1])) for out in module.outputs)
         - sum(row.macs for row in products(census) if row.module == i and row.function == "lstm" and not row.direct)
         for i, module in enumerate(census.modules)
-        if "weight_hr_l0" in module.parameters and all(len(out) == 3 for out in module.outputs)
+        if "weight_hr_l0" in module.parameters
+    )
+
+
+@cause(
+    "torchprofile-packed-sequence",
+    _TORCHPROFILE,
+    "torchprofile multiplies by the first two sizes of what an LSTM returns; of a packed sequence the second is its "
+    "width.",
+    "torchprofile/handlers.py:117 (0.1.0)",
+)
+def _packed(census: Census) -> int:
+    modules = (module for module in census.modules if module.base == "LSTM" and module.packed)
+    return sum(
+        len(module.paths) * (_lstm(module, prod(out)) - _lstm(module, out[0]))
+        for module in modules
+        for out in module.outputs
+        if len(out) == 2
     )
 
 
 def _lstm(module: ModuleRow, steps: int) -> int:
     """Four gates a layer and direction, of ``width`` each, as it sees it."""
-    width, inputs = module.parameters["weight_hr_l0"][0], module.parameters["weight_ih_l0"][1]
+    width, inputs = module.parameters["weight_hh_l0"][1], module.parameters["weight_ih_l0"][1]
     layers = sum(re.fullmatch(r"weight_ih_l\d+", name) is not None for name in module.parameters)
     directions = 2 if "weight_ih_l0_reverse" in module.parameters else 1
     gates = (inputs + width) + (layers - 1) * (width * directions + width)

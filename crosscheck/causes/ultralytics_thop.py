@@ -173,7 +173,7 @@ def _bilinear(row: OpRow, module: ModuleRow) -> int:
     "thop/rnn_hooks.py:15-89",
 )
 def _recurrent(row: OpRow, module: ModuleRow) -> Fraction:
-    return gate_charges(row, module.base)
+    return gate_charges(row, module)
 
 
 def _missed(census: Census, why: Callable[[OpRow, ModuleRow], bool]) -> int:
