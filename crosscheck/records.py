@@ -125,6 +125,8 @@ class OpRow(Record, frozen=True, kw_only=True):
     """Size of the dimension a softmax runs over; what an average pooling adds up over one channel, all windows."""
     interpolation: int = 0
     """Of a grid sampler, as torch numbers them: 0 bilinear, 1 nearest, 2 bicubic."""
+    complex_part: int = 0
+    """Which of the three real convolutions it is that torch runs for a complex one; the last stands for two."""
 
 
 class AttentionRow(Record, frozen=True, kw_only=True):
@@ -163,6 +165,10 @@ class UnusedRow(Record, frozen=True, kw_only=True):
     shapes: tuple[Shape, ...]
     out: Shape
     count: int
+    equation: str = ""
+    """Of an einsum."""
+    interpolation: int = 0
+    """Of a grid sampler, as torch numbers them."""
 
 
 class TracedGraph(Record, frozen=True, kw_only=True):
@@ -216,6 +222,8 @@ class Census(Record, frozen=True, kw_only=True):
     calls: tuple[CallRow, ...] = ()
     bool_numbers: tuple[str, ...] = ()
     """Operators that were given a Python bool where they take a number."""
+    transposed: tuple[str, ...] = ()
+    """Operators by which matrices were transposed, of those that not every graph has a node for: mT, mH, matrix_H."""
     graph: TracedGraph | None = None
     """Known where a backend was run that reads such a graph."""
     exported: tuple[NodeRow, ...] = ()

@@ -329,6 +329,31 @@ CASES = {
     # four real products a complex one, three of them missed
     "thop-complex-as-real": ("thop", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
     "fvcore-complex-as-real": ("fvcore", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    # two linear layers, 5 an element of a norm, an einsum that is exact, and 1 for each of 4 times as many elements
+    "fvcore-unused": (
+        "fvcore",
+        Function(
+            lambda self, x: (
+                self.a(self.a(x)),
+                self.b(x),
+                torch.einsum("hij,hjk->hik", x[0, :3], x[0, :3]),
+                F.interpolate(x, scale_factor=2),
+                x,
+            )[-1],
+            a=nn.Linear(8, 8),
+            b=nn.GroupNorm(2, 6),
+        ),
+        X,
+        "meta",
+        -(2 * ELEMENTS * 8 + 5 * ELEMENTS + 3 * 8 * 8 * 8 + 4 * ELEMENTS),
+    ),
+    "fvcore-unused-attention": (
+        "fvcore",
+        Function(lambda self, q, k: (attention(self, q, k), q)[1]),
+        ATTENTION[1],
+        "meta",
+        -2 * 5 * 7 * 8,
+    ),
     "flop_counter-complex-as-real": ("flop_counter", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
     "flop_counter-cpu-attention": ("flop_counter", *ATTENTION, "cpu", -2 * 5 * 7 * 8),
     "flop_counter-no-formula": (
@@ -936,6 +961,26 @@ WITHOUT_NUMBER = {
             ("packed-sequence", lambda: packing(nn.GRU(6, 5)), [(5, 2, 6)]),
         )
     },
+    **{
+        f"{name}-einsum-sublists": (
+            name,
+            inner(lambda self, a: torch.einsum(a, [0, 1], a, [1, 2], [0, 2])),
+            [(3, 3)],
+        )
+        for name in ("calflops", "deepspeed", "flops-profiler")
+    },
+    "torchprofile-complex-convolution": (
+        "torchprofile",
+        Function(lambda self, x: self.a(x.to(torch.complex64)), a=nn.Conv2d(6, 4, 3, dtype=torch.complex64)),
+        X,
+    ),
+    "onnx-tool-complex": (
+        "onnx-tool",
+        Function(lambda self, x: self.a(x.to(torch.complex64)).real, a=nn.Linear(8, 5, dtype=torch.complex64)),
+        X,
+        "cpu",
+    ),
+    "onnx-tool-unbatched-pool": ("onnx-tool", nn.MaxPool2d(2), [(6, 8, 8)], "cpu"),
     "thop-input-by-name": ("thop", lambda: by_name(nn.Conv2d(6, 4, 3)), X),
     "ptflops-input-by-name": ("ptflops", lambda: by_name(nn.Linear(8, 5)), X),
     "ptflops-attention-by-name": (
@@ -1145,3 +1190,18 @@ def test_fvcore_s_einsum(equation, shapes, off):
     check = crosscheck.check(module, *(torch.empty(shape, device="meta") for shape in shapes), backends=("fvcore",))
     assert check["fvcore"].gap == off
     assert check["fvcore"].residual == 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "products"),
+    [("thop", 1), ("torchinfo", 1), ("ptflops", 1), ("fvcore", 3), ("flop_counter", 3), ("ptflops-aten", 3)],
+)
+def test_of_a_complex_convolution(backend, products):
+    """Four real ones, of which torch runs three and a layer is one: 6 x 6 positions, 4 filters of 6 x 9."""
+    convolution = nn.Conv2d(6, 4, 3, dtype=torch.complex64)
+    check = crosscheck.check(convolution, torch.zeros(X[0], dtype=torch.complex64), backends=(backend,))
+    if isinstance(check[backend], Skipped):
+        pytest.skip(check[backend].reason)
+    assert check[backend].residual == 0
+    shares = {term.cause: term.macs for term in check[backend].terms}
+    assert shares[f"{backend}-complex-as-real"] == (products - 4) * 2 * 4 * 6 * 6 * 6 * 9

@@ -35,6 +35,10 @@ from crosscheck.state import preserved
 _ATTENTION = "scaled_dot_product_attention"
 
 
+#: Properties and methods of tensors, and the operator that each is.
+_TRANSPOSED = {"mT": ("mT",), "mH": ("mH",), "adjoint": ("mH",), "H": ("matrix_H",)}
+
+
 class _Frame(NamedTuple):
     module: int
     direct: bool
@@ -53,6 +57,7 @@ class _OpKey(NamedTuple):
     macs: int
     length: int
     interpolation: int
+    complex_part: int
 
 
 class _ModuleKey(NamedTuple):
@@ -96,12 +101,16 @@ class _Functions(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...]]] = Counter()
+        self.transposed: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Torch hands over what took the function's place, which has seen this call, and so does to an outer mode.
         func = self.passing = getattr(func, "observed", func)
         # The mode is off while a function runs, so a name stays until that function returns.
-        self.name = getattr(func, "__name__", "")
+        self.name = getattr(func, "__name__", "").partition(".")[0]  # of an overload, the operator's
+        if self.name in {"__get__", "adjoint"}:
+            read = self.name if self.name == "adjoint" else getattr(func.__self__, "__name__", "")
+            self.transposed.update(_TRANSPOSED.get(read, ()))
         if self.name == "einsum" and isinstance(args[0], str):
             operands = args[1] if isinstance(args[1], list | tuple) else args[1:]
             self.einsums[args[0].replace(" ", ""), tuple(tuple(x.shape) for x in operands)] += 1
@@ -220,10 +229,11 @@ class Tracer(TorchDispatchMode):
         shapes = tuple(tuple(x.shape) for x in inputs)
         frame = self._stack[-1]
         work = rules.macs(name, args, shapes, tuple(out.shape), self._function, out.dtype.is_complex)
+        part = 0
         if kind == "conv" and self._functions.complex_convolutions is not None:
             # torch runs three real convolutions for a complex one, which is four by definition
-            self._functions.complex_convolutions += 1
-            work = [*work, *work] if self._functions.complex_convolutions == 3 else work
+            part = self._functions.complex_convolutions = self._functions.complex_convolutions + 1
+            work = [(op, 2 * macs if part == 3 else macs) for op, macs in work]
         for op, macs in work or ((kind, 0),):
             self._inner += macs
             placed: Op = "attention" if macs and self._function == _ATTENTION else op
@@ -241,6 +251,7 @@ class Tracer(TorchDispatchMode):
                     macs,
                     _length(placed, name, args, shapes, tuple(out.shape)),
                     args[2] if name.startswith("grid_sampler") else 0,
+                    part,
                 )
             ] += 1
         return None
@@ -426,6 +437,7 @@ class Tracer(TorchDispatchMode):
             ops=self._op_rows(index, place),
             attention=self._attention_rows(index, place),
             bool_numbers=tuple(sorted(self.bool_numbers)),
+            transposed=tuple(sorted(self._functions.transposed)),
             einsums=tuple(
                 EinsumRow(equation=equation, shapes=shapes, count=count)
                 for (equation, shapes), count in self._functions.einsums.items()

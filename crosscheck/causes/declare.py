@@ -145,9 +145,21 @@ def is_complex(row: OpRow) -> bool:
     return row.dtype.startswith("complex")
 
 
-def complex_as_real(census: Census, sees: Callable[[OpRow], bool]) -> int:
-    """What is missing where a product of complex numbers, four MACs, counts as one, of those that a tool sees."""
-    return -sum(3 * row.macs // 4 for row in products(census) if is_complex(row) and sees(row))
+def as_real(row: OpRow) -> int:
+    """MACs of a product where one of complex numbers, which is four of real ones, counts as one."""
+    if row.complex_part:
+        return row.macs // 2 if row.complex_part == 3 else 0
+    return row.macs // 4 if is_complex(row) else row.macs
+
+
+def as_ran(row: OpRow) -> int:
+    """The same where what counts is an operator that ran: three for a complex convolution."""
+    return row.macs // 2 if row.complex_part == 3 else row.macs // 4 if is_complex(row) else row.macs
+
+
+def complex_as_real(census: Census, sees: Callable[[OpRow], bool], counted: Callable[[OpRow], int] = as_ran) -> int:
+    """What is missing where products of complex numbers count as less than four, of those that a tool sees."""
+    return -sum(row.macs - counted(row) for row in products(census) if sees(row))
 
 
 def attention_macs(census: Census) -> int:

@@ -74,8 +74,8 @@ def _no_rule(census: Census) -> int:
 @cause(
     "ptflops-aten-complex-as-real",
     _ATEN,
-    "A product of complex numbers counts as one multiply-add; it is four.",
-    "ptflops/aten_ops.py:23-106 (0.7.5), of shapes alone",
+    "A product of complex numbers counts as one multiply-add; it is four. For a convolution torch runs three.",
+    "ptflops/aten_ops.py:23-106 (0.7.5), of shapes alone; aten/src/ATen/native/Convolution.cpp, complex_convolution",
 )
 def _complex(census: Census) -> int:
     return complex_as_real(census, lambda row: row.aten in _HANDLED)

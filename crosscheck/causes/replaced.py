@@ -504,6 +504,14 @@ _fails(
     "^AttributeError: '(list|tuple)' object has no attribute 'shape'",
     _any("torch.einsum", lambda call: any(word in ("list", "tuple") for word in call.arguments)),
 )
+_fails(
+    _TOOLS,
+    "einsum-sublists",
+    "TOOL takes the first argument of an einsum for its equation, where it may be an operand and lists follow each.",
+    "operands",
+    "^AttributeError: 'Tensor' object has no attribute 'replace'",
+    _any("torch.einsum", lambda call: call.arguments[0] == TENSOR),
+)
 
 #: Signatures of the functions that work FLOPs out, where they take less than torch's own.
 _SIGNATURES: dict[str, Callable[..., None]] = {

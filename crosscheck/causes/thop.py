@@ -10,6 +10,7 @@ from math import prod
 from crosscheck.causes.declare import (
     GATES,
     NoNumber,
+    as_real,
     attention_macs,
     by_name,
     cause,
@@ -150,7 +151,7 @@ def _thop_transposed(row: OpRow, module: ModuleRow) -> int:
     if row.op != "conv":
         return 0
     weight = row.shapes[1]
-    return _thop_convolution(row, module, groups=row.out[1] // weight[1]) - row.macs
+    return _thop_convolution(row, module, groups=row.out[1] // weight[1]) - as_real(row)
 
 
 @_thop_charge(
@@ -163,11 +164,13 @@ def _thop_unbatched(row: OpRow, module: ModuleRow) -> int:
     if row.op != "conv" or not _unbatched(row, module):
         return 0
     x, weight = row.shapes[:2]
-    return _thop_convolution(row, module, groups=x[1] // weight[1]) - row.macs
+    return _thop_convolution(row, module, groups=x[1] // weight[1]) - as_real(row)
 
 
 def _thop_convolution(row: OpRow, module: ModuleRow, groups: int) -> int:
     """What thop/vision/calc_func.py:28-34 says."""
+    if row.complex_part in (1, 2):  # the layer is called once
+        return 0
     x, weight = row.shapes[:2]
     channels = x[2] if _unbatched(row, module) else x[1]
     return row.count * prod(row.out) * (channels // groups) * prod(weight[2:])
@@ -340,7 +343,7 @@ def _thop_direct(census: Census) -> int:
 )
 def _thop_shared(census: Census) -> int:
     def charged(row: OpRow, module: ModuleRow) -> int | Fraction:
-        counted = row.macs if _thop_rule(row, module) and not row.direct else 0
+        counted = as_real(row) if _thop_rule(row, module) and not row.direct else 0
         return (module.visits**2 - 1) * (counted + sum(charge(row, module) for charge in _THOP_CHARGES))
 
     return summed(census, charged)
@@ -353,7 +356,7 @@ def _thop_shared(census: Census) -> int:
     "thop/vision/calc_func.py:90-91 (shapes alone)",
 )
 def _thop_complex(census: Census) -> int:
-    return complex_as_real(census, lambda row: not row.direct and _thop_rule(row, census.modules[row.module]))
+    return complex_as_real(census, lambda row: not row.direct and _thop_rule(row, census.modules[row.module]), as_real)
 
 
 no_number(

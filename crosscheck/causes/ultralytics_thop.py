@@ -8,6 +8,7 @@ from math import prod
 
 from crosscheck.causes.declare import (
     GATES,
+    as_real,
     cause,
     complex_as_real,
     einsum,
@@ -247,4 +248,6 @@ def _einsum(census: Census) -> int:
     "thop/profile.py:133-141; thop/vision/basic_hooks.py:169-176 (ultralytics-thop 2.2.3)",
 )
 def _complex(census: Census) -> int:
-    return complex_as_real(census, lambda row: _by_class(row, census.modules[row.module]) or row.function in _FUNCTIONS)
+    return complex_as_real(
+        census, lambda row: _by_class(row, census.modules[row.module]) or row.function in _FUNCTIONS, as_real
+    )
