@@ -33,6 +33,7 @@ from crosscheck.records import HEADLINE, AttentionRow, CallRow, Census, EinsumRo
 from crosscheck.state import preserved
 
 _ATTENTION = "scaled_dot_product_attention"
+_FLEX = "flex_attention"
 
 
 #: Properties and methods of tensors, and the operator that each is.
@@ -147,6 +148,8 @@ class _Elsewhere(TorchDispatchMode):
 class Tracer(TorchDispatchMode):
     """Counts one forward of ``root`` while it is entered."""
 
+    supports_higher_order_operators = True  # else torch raises an error of its own
+
     def __init__(self, root: torch.nn.Module) -> None:
         super().__init__()
         self._paths: dict[int, list[str]] = {}
@@ -192,6 +195,9 @@ class Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if isinstance(func, torch._ops.HigherOrderOperator):
+            self._unplaced(func.name())
+            return func(*args, **kwargs)
         name = func.overloadpacket.__name__
         kind = rules.kind(name)
         if kind is None and func.namespace == "aten" and _is_composite(func):
@@ -389,7 +395,10 @@ class Tracer(TorchDispatchMode):
             yield self
         if self.unplaced:
             named = ", ".join(f"{name} in {path or 'the module itself'}" for name, path in self.unplaced.items())
-            raise UncountedError(f"can't be counted exactly: {named} may hold MACs and crosscheck has no rule for it")
+            instead = f"; with {_ATTENTION} in its place it can be" if _FLEX in self.unplaced else ""
+            raise UncountedError(
+                f"can't be counted exactly: {named} may hold MACs and crosscheck has no rule for it{instead}"
+            )
 
     # -- what came out ---------------------------------------------------------------------------------------------
 
