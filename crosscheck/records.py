@@ -210,6 +210,8 @@ class CallRow(Record, frozen=True, kw_only=True):
     is_complex: bool = False
     kernel: bool = False
     """Made by a kernel of torch's own that is written in Python, as many are on meta."""
+    mapped: bool = False
+    """Made inside torch.vmap, where tensors show their shapes without the mapped dimension."""
 
 
 class Census(Record, frozen=True, kw_only=True):
@@ -222,6 +224,8 @@ class Census(Record, frozen=True, kw_only=True):
     calls: tuple[CallRow, ...] = ()
     bool_numbers: tuple[str, ...] = ()
     """Operators that were given a Python bool where they take a number."""
+    untraceable: tuple[str, ...] = ()
+    """What the forward used that a trace by torch.jit can't hold: functional_call, a reentrant checkpoint."""
     transposed: tuple[str, ...] = ()
     """Operators by which matrices were transposed, of those that not every graph has a node for: mT, mH, matrix_H."""
     graph: TracedGraph | None = None

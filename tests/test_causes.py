@@ -11,6 +11,7 @@ from installed import INSTALLED, needs
 from modules import Function
 from msgspec import structs
 from torch import nn
+from torch.utils import checkpoint
 
 import crosscheck
 from crosscheck import backends, causes, reconcile, report
@@ -909,6 +910,16 @@ WITHOUT_NUMBER = {
     "thop-scripted": ("thop", scripted, [(3, 3)]),
     "jit-compiled": ("fvcore", compiled, [(3, 3)]),
     "jit-scripted": ("fvcore", scripted, [(3, 3)]),
+    "jit-functional-call": (
+        "fvcore",
+        Function(lambda self, x: torch.func.functional_call(self.a, {"weight": x}, (x,)), a=nn.Linear(3, 3)),
+        [(3, 3)],
+    ),
+    "jit-checkpoint": (
+        "fvcore",
+        Function(lambda self, x: checkpoint.checkpoint(self.a, x, use_reentrant=True), a=nn.Linear(3, 3)),
+        [(3, 3)],
+    ),
     "torchinfo-compiled": ("torchinfo", compiled, [(3, 3)]),
     "torchprofile-native-layer": ("torchprofile", multihead(), [(1, 5, 8)], "cpu"),
     "ptflops-aten-lazy": ("ptflops-aten", nn.LazyLinear(3, device="meta"), [(3, 3)]),
@@ -1021,8 +1032,6 @@ WITHOUT_NUMBER = {
         [(3, 4, 4)],
         "cpu",
     ),
-    "onnx-tool-compiled": ("onnx-tool", compiled, [(3, 3)], "cpu"),
-    "onnx-tool-scripted": ("onnx-tool", scripted, [(3, 3)], "cpu"),
     "onnx-tool-lazy": ("onnx-tool", lambda: nn.LazyLinear(3), [(3, 3)], "cpu"),
 }
 
@@ -1205,3 +1214,37 @@ def test_of_a_complex_convolution(backend, products):
     assert check[backend].residual == 0
     shares = {term.cause: term.macs for term in check[backend].terms}
     assert shares[f"{backend}-complex-as-real"] == (products - 4) * 2 * 4 * 6 * 6 * 6 * 9
+
+
+def test_of_a_trace_by_torch_jit_onnx_tool_says_the_same():
+    for module, known in ((compiled, "jit-compiled"), (scripted, "jit-scripted")):
+        outcome = crosscheck.check(module(), torch.zeros(3, 3), backends=("onnx-tool",))["onnx-tool"]
+        if isinstance(outcome, Skipped):
+            pytest.skip(outcome.reason)
+        assert outcome.known == known
+
+
+def test_a_checkpoint_of_given_tensors_alone_is_traced():
+    module = Function(lambda self, x: checkpoint.checkpoint(torch.matmul, x, x, use_reentrant=True))
+    assert crosscheck.check(module, torch.zeros(3, 3), backends=("fvcore",))["fvcore"].residual == 0
+
+
+@pytest.mark.parametrize("backend", ["fvcore", "torchprofile"])
+def test_products_of_a_backward_in_a_forward(backend):
+    """The gradient of x @ x is two products more, mm, of which fvcore has a handle for all and torchprofile none."""
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad((x @ x).sum(), x)[0]
+
+    outcome = crosscheck.check(Function(forward), torch.zeros(3, 3), backends=(backend,))[backend]
+    if isinstance(outcome, Skipped):
+        pytest.skip(outcome.reason)
+    assert outcome.residual == 0
+
+
+def test_fvcore_s_matmul_in_vmap_is_that_of_the_whole_batch():
+    module = Function(lambda self, x: torch.vmap(lambda a: torch.matmul(a, a.T))(x))
+    outcome = crosscheck.check(module, torch.zeros(5, 3, 4), backends=("fvcore",))["fvcore"]
+    assert (outcome.macs, outcome.terms) == (5 * 3 * 3 * 4, ())

@@ -322,7 +322,7 @@ def test_flex_attention_is_refused_in_one_clear_line():
 
     module = Function(lambda self, x: self.inner(x), inner=Function(lambda self, x: flex_attention(x, x, x)))
     line = (
-        "Function: can't be counted exactly: flex_attention in inner may hold MACs and crosscheck has no rule for it; "
+        "Function: can't be counted exactly: flex_attention may hold MACs and crosscheck has no rule for it; "
         "with scaled_dot_product_attention in its place it can be"
     )
     with pytest.raises(UncountedError, match=f"^{re.escape(line)}$"):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -33,7 +35,6 @@ from crosscheck.records import HEADLINE, AttentionRow, CallRow, Census, EinsumRo
 from crosscheck.state import preserved
 
 _ATTENTION = "scaled_dot_product_attention"
-_FLEX = "flex_attention"
 
 
 #: Properties and methods of tensors, and the operator that each is.
@@ -88,6 +89,7 @@ class _CallKey(NamedTuple):
     macs: int
     is_complex: bool
     kernel: bool
+    mapped: bool
 
 
 class _Functions(TorchFunctionMode):
@@ -148,8 +150,6 @@ class _Elsewhere(TorchDispatchMode):
 class Tracer(TorchDispatchMode):
     """Counts one forward of ``root`` while it is entered."""
 
-    supports_higher_order_operators = True  # else torch raises an error of its own
-
     def __init__(self, root: torch.nn.Module) -> None:
         super().__init__()
         self._paths: dict[int, list[str]] = {}
@@ -180,6 +180,9 @@ class Tracer(TorchDispatchMode):
         self.ops: Counter[_OpKey] = Counter()
         self.attention: Counter[tuple[attention.AttentionCall, int, str]] = Counter()
         self.bool_numbers: set[str] = set()
+        self.untraceable: set[str] = set()
+        self._checkpoint: frozenset[int] | None = None
+        """Inside a reentrant checkpoint, ids of the tensors that it was given."""
         self.unplaced: dict[str, str] = {}
 
     # -- what torch calls ------------------------------------------------------------------------------------------
@@ -195,9 +198,6 @@ class Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if isinstance(func, torch._ops.HigherOrderOperator):
-            self._unplaced(func.name())
-            return func(*args, **kwargs)
         name = func.overloadpacket.__name__
         kind = rules.kind(name)
         if kind is None and func.namespace == "aten" and _is_composite(func):
@@ -214,6 +214,8 @@ class Tracer(TorchDispatchMode):
             result = func(*args, **kwargs)
         finally:
             self._in_kernel = outer
+        if self._checkpoint is not None and any(_is_parameter(x) and id(x) not in self._checkpoint for x in args):
+            self.untraceable.add("checkpoint")
         if bool in map(type, args) and any(type(args[i]) is bool for i in _numbers(func) if i < len(args)):
             self.bool_numbers.add(name)
         if kind is not None or func.namespace not in rules.KNOWN_NAMESPACES:
@@ -296,6 +298,7 @@ class Tracer(TorchDispatchMode):
                 macs,
                 any(x.is_complex() for x in given),
                 self._in_kernel,
+                any(map(torch._C._functorch.is_batchedtensor, given)),
             )
             self.calls[key] += 1
             return result
@@ -382,23 +385,51 @@ class Tracer(TorchDispatchMode):
             yield
 
     @contextmanager
+    def _watching_for_the_untraceable(self) -> Iterator[None]:
+        """Calls that no tracer by torch.jit takes, and products of parameters inside of a function of autograd's."""
+        stateless = torch.nn.utils.stateless._functional_call
+        checkpoints = sys.modules.get("torch.utils.checkpoint")
+        function: Any = getattr(checkpoints, "CheckpointFunction", None)
+
+        def functional_call(*args: Any, **kwargs: Any) -> Any:
+            self.untraceable.add("functional_call")
+            return stateless(*args, **kwargs)
+
+        def forward(*args: Any) -> Any:
+            outer, self._checkpoint = self._checkpoint, frozenset(map(id, args))
+            try:
+                return original(*args)
+            finally:
+                self._checkpoint = outer
+
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(torch.nn.utils.stateless, "_functional_call", functional_call))
+            if function is not None:
+                original = function.forward
+                stack.enter_context(mock.patch.object(function, "forward", staticmethod(forward)))
+            yield
+
+    @contextmanager
     def tracing(self) -> Iterator[Tracer]:
         """Count what runs inside. Raises `UncountedError` where an operator that may hold MACs has no rule."""
         with (
             self._watching_modules(),
             self._watching_threads(),
+            self._watching_for_the_untraceable(),
             attention.observing(self._enter_attention, self._leave_attention),
             calls.observing(self._observed),
             self._functions,
             self,
         ):
-            yield self
+            try:
+                yield self
+            except NotImplementedError as error:
+                if operator := re.search(r"no rule registered for \w+ (\w+) and mode", str(error)):
+                    raise UncountedError(_refusal(operator[1])) from error
+                raise
         if self.unplaced:
             named = ", ".join(f"{name} in {path or 'the module itself'}" for name, path in self.unplaced.items())
-            instead = f"; with {_ATTENTION} in its place it can be" if _FLEX in self.unplaced else ""
-            raise UncountedError(
-                f"can't be counted exactly: {named} may hold MACs and crosscheck has no rule for it{instead}"
-            )
+            raise UncountedError(_refusal(named))
 
     # -- what came out ---------------------------------------------------------------------------------------------
 
@@ -446,6 +477,7 @@ class Tracer(TorchDispatchMode):
             ops=self._op_rows(index, place),
             attention=self._attention_rows(index, place),
             bool_numbers=tuple(sorted(self.bool_numbers)),
+            untraceable=tuple(sorted(self.untraceable)),
             transposed=tuple(sorted(self._functions.transposed)),
             einsums=tuple(
                 EinsumRow(equation=equation, shapes=shapes, count=count)
@@ -484,6 +516,11 @@ class Tracer(TorchDispatchMode):
             )
             for (seen, module, function), count in merged.items()
         )
+
+
+def _refusal(operators: str) -> str:
+    instead = f"; with {_ATTENTION} in its place it can be" if operators == "flex_attention" else ""
+    return f"can't be counted exactly: {operators} may hold MACs and crosscheck has no rule for it{instead}"
 
 
 class Aten(Backend):
@@ -568,6 +605,10 @@ def _each(value: Any, dims: int) -> tuple[int, ...]:
     """A size for each dimension."""
     given = (value,) if isinstance(value, int) else tuple(value)
     return given * dims if len(given) == 1 else given
+
+
+def _is_parameter(value: Any) -> bool:
+    return isinstance(value, torch.nn.Parameter)
 
 
 def _is_leaf(module: torch.nn.Module) -> bool:

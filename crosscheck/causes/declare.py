@@ -135,6 +135,11 @@ def products(census: Census) -> Iterator[OpRow]:
     return (row for row in census.ops if row.op in HEADLINE and row.macs)
 
 
+def traced(row: OpRow) -> str:
+    """What a trace by torch.jit has of an operator: the function it came from, or itself where autograd called it."""
+    return row.aten if row.function in {"", "grad", "backward"} else row.function
+
+
 def elements(row: OpRow) -> int:
     """Elements of the first input, over all of the row's operations."""
     return row.count * prod(row.shapes[0])

@@ -18,8 +18,9 @@ from crosscheck.causes.declare import (
     real_macs,
     summed,
     tensor,
+    traced,
 )
-from crosscheck.records import Census, ModuleRow, OpRow, UnusedRow
+from crosscheck.records import CallRow, Census, ModuleRow, OpRow, UnusedRow
 
 _FVCORE = frozenset({"fvcore", "fvcore-plain", "fvcore-meta"})
 
@@ -168,7 +169,7 @@ def _fvcore_sees(row: OpRow) -> bool:
         return True
     if row.function == "multi_head_attention_forward":
         return row.aten in {"addmm", "mm", "bmm", "linear"}  # the last in inference mode
-    return row.function in _FVCORE_HANDLED
+    return traced(row) in _FVCORE_HANDLED
 
 
 @cause(
@@ -219,10 +220,15 @@ _MATMUL = frozenset("torch.matmul Tensor.matmul Tensor.__matmul__".split())
     "fvcore/nn/jit_handles.py:226",
 )
 def _fvcore_matmul(census: Census) -> int:
-    calls = (call for call in census.calls if call.function in _MATMUL and not call.kernel)
     return sum(
-        call.count * prod(tensor(call, 0, "input")) * tensor(call, 1, "other")[-1] - real_macs(call) for call in calls
+        call.count * prod(tensor(call, 0, "input")) * tensor(call, 1, "other")[-1] - real_macs(call)
+        for call in _matmuls(census)
     )
+
+
+def _matmuls(census: Census) -> Iterator[CallRow]:
+    """Those of the model's own whose operands the trace has as they were given: torch.vmap adds a dimension."""
+    return (call for call in census.calls if call.function in _MATMUL and not (call.kernel or call.mapped))
 
 
 @cause(
@@ -289,9 +295,7 @@ no_number(
         source="fvcore/nn/jit_handles.py:225",
         backends=_FVCORE,
         words=re.compile("^IndexError: list index out of range"),
-        applies=lambda census: any(
-            call.function in _MATMUL and not call.kernel and len(tensor(call, 1, "other")) == 1 for call in census.calls
-        ),
+        applies=lambda census: any(len(tensor(call, 1, "other")) == 1 for call in _matmuls(census)),
     )
 )
 no_number(

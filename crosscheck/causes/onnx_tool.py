@@ -13,9 +13,7 @@ from crosscheck.causes.declare import (
     NoNumber,
     cause,
     given,
-    has_compiled,
     has_lazy,
-    has_scripted,
     is_complex,
     no_number,
     products,
@@ -482,26 +480,6 @@ no_number(
             node.op_type == "Einsum" and not (len(node.inputs) == 2 and _is_spelled_out(node))
             for node in census.exported
         ),
-    )
-)
-no_number(
-    NoNumber(
-        name="onnx-tool-compiled",
-        summary="The exporter traces by torch.jit, which refuses compiled modules.",
-        source="torch/_dynamo/eval_frame.py:1127-1131 (2.13.0)",
-        backends=_ONNX_TOOL,
-        words=re.compile("torch.jit.trace a dynamo-optimized function"),
-        applies=has_compiled,
-    )
-)
-no_number(
-    NoNumber(
-        name="onnx-tool-scripted",
-        summary="The exporter traces by torch.jit, and a scripted module is no part of the trace.",
-        source="torch/csrc/jit/frontend/tracer.cpp, gatherParametersAndBuffers (2.13.0)",
-        backends=_ONNX_TOOL,
-        words=re.compile("is not part of the active trace"),
-        applies=has_scripted,
     )
 )
 no_number(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, as_ran, cause, complex_as_real, hidden_from, no_number, products
+from crosscheck.causes.declare import NoNumber, as_ran, cause, complex_as_real, hidden_from, no_number, products, traced
 from crosscheck.records import AttentionRow, Census, ModuleRow, OpRow, UnusedRow
 
 _TORCHPROFILE = frozenset({"torchprofile"})
@@ -116,7 +116,7 @@ def _is_seen(row: OpRow) -> bool:
     """Whether a product has a handler, whatever it makes of it."""
     if row.op == "conv":
         return row.function != "_convolution_mode"
-    return row.op == "attention" or row.function in _PRODUCTS
+    return row.op == "attention" or traced(row) in _PRODUCTS
 
 
 @cause(
