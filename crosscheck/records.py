@@ -127,6 +127,8 @@ class OpRow(Record, frozen=True, kw_only=True):
     """Of a grid sampler, as torch numbers them: 0 bilinear, 1 nearest, 2 bicubic."""
     complex_part: int = 0
     """Which of the three real convolutions it is that torch runs for a complex one; the last stands for two."""
+    by_operator: bool = False
+    """Came from a call of ``torch.ops``: ``function`` is the operator's name."""
 
 
 class AttentionRow(Record, frozen=True, kw_only=True):

@@ -445,19 +445,26 @@ CASES = {
     "ultralytics-thop-recurrent": ("ultralytics-thop", nn.GRU(4, 3), [(5, 2, 4)], "meta", 5 * 2 * 3 * 13),
     "ultralytics-thop-no-rule": (
         "ultralytics-thop",
-        Function(lambda self, a: torch.baddbmm(a, a, a) @ a),
+        Function(lambda self, a: torch.ops.aten.bmm(torch.baddbmm(a, a, a) @ a, a)),
         [(3, 4, 4)],
         "meta",
-        -3 * 4 * 4 * 4,
+        -2 * 3 * 4 * 4 * 4,
     ),
     # a linear layer with a second product in it, as some write LoRA: 2 x 6 x 8 rows
     "ultralytics-thop-inside-a-rule": ("ultralytics-thop", WithMore(8, 8), X, "meta", -ELEMENTS * 8),
     "ultralytics-thop-einsum": (
         "ultralytics-thop",
-        Function(lambda self, a: torch.einsum("ij,jk,kl->il", a, a, a) + torch.einsum("ij,jk->ik", a, a)),
+        Function(
+            lambda self, a: (
+                torch.einsum("ij,jk,kl->il", a, a, a),
+                torch.einsum("ij,jk->ik", a, a),
+                torch.einsum("ij,ij->ij", a, a),
+            )
+        ),
         [(4, 4)],
         "meta",
-        -2 * 4 * 4 * 4,
+        # three operands are two products; the last multiplies elements
+        -2 * 4 * 4 * 4 + 4 * 4,
     ),
     "ultralytics-thop-complex-as-real": ("ultralytics-thop", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
     # 8 x 5 weights for 2 images, and not for their 6 x 8 rows

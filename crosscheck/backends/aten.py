@@ -37,6 +37,7 @@ from crosscheck.state import preserved
 _ATTENTION = "scaled_dot_product_attention"
 
 
+_OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
 #: Properties and methods of tensors, and the operator that each is.
 _TRANSPOSED = {"mT": ("mT",), "mH": ("mH",), "adjoint": ("mH",), "H": ("matrix_H",)}
 
@@ -60,6 +61,7 @@ class _OpKey(NamedTuple):
     length: int
     interpolation: int
     complex_part: int
+    by_operator: bool
 
 
 class _ModuleKey(NamedTuple):
@@ -96,6 +98,7 @@ class _Functions(TorchFunctionMode):
     """Names the outermost torch function that is running, and keeps the equations of einsums."""
 
     name = ""
+    by_operator = False
     complex_convolutions: int | None = None
     """Real convolutions run so far for a complex one; None outside of such."""
     passing: Any = None
@@ -111,6 +114,7 @@ class _Functions(TorchFunctionMode):
         func = self.passing = getattr(func, "observed", func)
         # The mode is off while a function runs, so a name stays until that function returns.
         self.name = getattr(func, "__name__", "").partition(".")[0]  # of an overload, the operator's
+        self.by_operator = isinstance(func, _OPERATORS)
         if self.name in {"__get__", "adjoint"}:
             read = self.name if self.name == "adjoint" else getattr(func.__self__, "__name__", "")
             self.transposed.update(_TRANSPOSED.get(read, ()))
@@ -126,7 +130,7 @@ class _Functions(TorchFunctionMode):
         try:
             return func(*args, **(kwargs or {}))
         finally:
-            self.name, self.complex_convolutions, self.passing = "", None, None
+            self.name, self.by_operator, self.complex_convolutions, self.passing = "", False, None, None
 
 
 class _Elsewhere(TorchDispatchMode):
@@ -260,6 +264,7 @@ class Tracer(TorchDispatchMode):
                     _length(placed, name, args, shapes, tuple(out.shape)),
                     args[2] if name.startswith("grid_sampler") else 0,
                     part,
+                    self._functions.by_operator,
                 )
             ] += 1
         return None
