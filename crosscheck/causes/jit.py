@@ -41,6 +41,6 @@ _refused(
     "The counter reads a trace by torch.jit, which knows inside a reentrant checkpoint the tensors alone that it was "
     "given, and no parameter of the module.",
     "torch/utils/checkpoint.py:237,273-274 (2.13.0, CheckpointFunction); torch/csrc/jit/frontend/tracer.cpp, getValue",
-    r"unordered_map::at",
+    "(unordered_map|_Map_base)::at",
     lambda census: "checkpoint" in census.untraceable,
 )
