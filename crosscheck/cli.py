@@ -130,8 +130,9 @@ def run(
         _distinct((model, pipelines.locate(model)[0]) for model in chosen)
     if json is not None and not json_folder and json.is_dir():
         raise UsageError(f"--json {json} is a folder; with one model it names a file")
-    for folder in (output, json_folder, json.parent if json and not json_folder else None):
+    for folder in (output, json_folder):
         _writable(folder)
+    _beside(json if not json_folder else None)
     options = {
         **_arguments(height, width, frames, batch_size, steps, guidance_scale, scheduler),
         "backends": backend,
@@ -287,8 +288,8 @@ def sweep(
     from crosscheck.files import write_atomically
     from crosscheck.report import sweep as pages
 
-    for folder in (output, json.parent if json else None):
-        _writable(folder)
+    _writable(output)
+    _beside(json)
     axes = _arguments(height, width, frames, batch_size, steps, guidance_scale, scheduler)
     points = sweeps.sweep(models, {name: values for name, values in axes.items() if values}, engine=engine)
     _print(pages.text(points), sys.stdout)
@@ -331,8 +332,8 @@ def doctor(
         return _fuzz(backend, fuzz, seed or 0)
     if seed is not None:
         raise UsageError(f"--seed {seed} goes with --fuzz N, which is not given")
-    for folder in (output, json.parent if json else None):
-        _writable(folder)
+    _writable(output)
+    _beside(json)
     with _progress("doctor") as progress:
         ledger = examination.examine(backend, progress=progress)
     _print(counters.text(ledger), sys.stdout)
@@ -513,6 +514,15 @@ def _distinct(models: Iterable[tuple[str, str]]) -> None:
         if file in files:
             raise UsageError(f"{files[file]!r} and {source!r} would both be written as {file}; do one at a time")
         files[file] = source
+
+
+def _beside(file: Path | None) -> None:
+    """A file goes into a folder that is there: one that is not is a slip more often than a wish."""
+    if file is None:
+        return
+    if not file.parent.exists():
+        raise UsageError(f"can't write {file}: there is no folder {file.parent}; make it first, or give another FILE")
+    _writable(file.parent)
 
 
 def _writable(folder: Path | None) -> None:

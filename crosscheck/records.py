@@ -92,6 +92,11 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     """Its own parameters by name, tied ones once; where it is a leaf."""
     outputs: tuple[Shape, ...] = ()
     """Of a leaf with parameters, the shape of the first tensor that each call through ``__call__`` returned."""
+    positional: tuple[int, ...] = ()
+    """Of a class of torch.nn's, how many inputs its calls were given by position, each number once; left out where all
+    were given one."""
+    packed: tuple[tuple[int, int], ...] = ()
+    """Steps and sequences, at first, of each packed sequence that its calls returned."""
 
 
 class OpRow(Record, frozen=True, kw_only=True):
@@ -120,6 +125,10 @@ class OpRow(Record, frozen=True, kw_only=True):
     """Size of the dimension a softmax runs over; what an average pooling adds up over one channel, all windows."""
     interpolation: int = 0
     """Of a grid sampler, as torch numbers them: 0 bilinear, 1 nearest, 2 bicubic."""
+    complex_part: int = 0
+    """Which of the three real convolutions it is that torch runs for a complex one; the last stands for two."""
+    by_operator: bool = False
+    """Came from a call of ``torch.ops``: ``function`` is the operator's name."""
 
 
 class AttentionRow(Record, frozen=True, kw_only=True):
@@ -158,6 +167,10 @@ class UnusedRow(Record, frozen=True, kw_only=True):
     shapes: tuple[Shape, ...]
     out: Shape
     count: int
+    equation: str = ""
+    """Of an einsum."""
+    interpolation: int = 0
+    """Of a grid sampler, as torch numbers them."""
 
 
 class TracedGraph(Record, frozen=True, kw_only=True):
@@ -199,6 +212,8 @@ class CallRow(Record, frozen=True, kw_only=True):
     is_complex: bool = False
     kernel: bool = False
     """Made by a kernel of torch's own that is written in Python, as many are on meta."""
+    mapped: bool = False
+    """Made inside torch.vmap, where tensors show their shapes without the mapped dimension."""
 
 
 class Census(Record, frozen=True, kw_only=True):
@@ -211,6 +226,10 @@ class Census(Record, frozen=True, kw_only=True):
     calls: tuple[CallRow, ...] = ()
     bool_numbers: tuple[str, ...] = ()
     """Operators that were given a Python bool where they take a number."""
+    untraceable: tuple[str, ...] = ()
+    """What the forward used that a trace by torch.jit can't hold: functional_call, a reentrant checkpoint."""
+    transposed: tuple[str, ...] = ()
+    """Operators by which matrices were transposed, of those that not every graph has a node for: mT, mH, matrix_H."""
     graph: TracedGraph | None = None
     """Known where a backend was run that reads such a graph."""
     exported: tuple[NodeRow, ...] = ()

@@ -11,6 +11,7 @@ from installed import INSTALLED, needs
 from modules import Function
 from msgspec import structs
 from torch import nn
+from torch.utils import checkpoint
 
 import crosscheck
 from crosscheck import backends, causes, reconcile, report
@@ -129,6 +130,30 @@ class OwnLinear(nn.Linear):
     """An exact copy of its base, which thop takes for another class."""
 
 
+def first_of(layer: nn.Module) -> nn.Module:
+    """A recurrent layer and the first of what it returns."""
+    return Function(lambda self, x: self.layer(x)[0], layer=layer)
+
+
+def projecting() -> nn.Module:
+    """States of 3 of cells of 5."""
+    return first_of(nn.LSTM(6, 5, num_layers=2, bidirectional=True, proj_size=3))
+
+
+def packing(layer: nn.Module | None = None) -> nn.Module:
+    """A recurrent layer, of two sequences of 5 and 3 steps."""
+
+    def forward(self, x):
+        return self.layer(nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3])))[0].data
+
+    return Function(forward, layer=layer or nn.LSTM(6, 5))
+
+
+def by_name(layer: nn.Module) -> nn.Module:
+    """A layer that gets its input by name."""
+    return Function(lambda self, x: self.layer(input=x), layer=layer)
+
+
 def compiled():
     return Function(lambda self, x: self.a(x), a=torch.compile(nn.Linear(3, 3)))
 
@@ -163,11 +188,18 @@ CASES = {
     "thop-avgpool": ("thop", nn.AvgPool2d(2), X, "meta", ELEMENTS // 4),
     "thop-adaptive-avgpool": (
         "thop",
-        nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.AdaptiveAvgPool2d(1)),
+        Function(
+            lambda self, x: (self.a(x), self.b(x), self.c(x[0]), self.d(x[0])),
+            a=nn.AdaptiveAvgPool2d(4),
+            b=nn.AdaptiveAvgPool2d(1),
+            c=nn.AdaptiveAvgPool2d(4),
+            d=nn.AdaptiveAvgPool1d(3),
+        ),
         X,
         "meta",
-        # (elements that go into one + 1) for each output: 2 x 2 into 4 x 4, then 4 x 4 into 1
-        (4 + 1) * 2 * 6 * 16 + (16 + 1) * 2 * 6,
+        # (elements that go into one + 1) for each output: 2 x 2 into 4 x 4, 8 x 8 into 1; of one image, which is taken
+        # for a batch of rows, 2 in a row; and 8 into 3, which is 8 / 3 for each, of 6 x 8 rows
+        (4 + 1) * 2 * 6 * 16 + (64 + 1) * 2 * 6 + (2 + 1) * 6 * 16 + 6 * 8 * (8 + 3),
     ),
     # by the output, 17 x 17, and all 6 input channels over 2 groups; truly by the input, 8 x 8
     "thop-transposed-conv": (
@@ -278,6 +310,17 @@ CASES = {
         "meta",
         3 * 5 * 3 * (4 * (4 + 3) + 16),
     ),
+    # both directions: layer 1 of 6 and 3 taken for 6 and 5, layer 2 of 6 and 3 for 10 and 5, by 4 gates of 5; and 3 x 5
+    # left out. Of 5 steps of 2.
+    "thop-lstm-projection": (
+        "thop",
+        projecting,
+        [(5, 2, 6)],
+        "meta",
+        5 * 2 * 2 * (4 * 5 * (6 + 5 - 6 - 3) + 4 * 5 * (10 + 5 - 6 - 3) - 2 * 3 * 5),
+    ),
+    # 5 steps of 2 for 5 + 3: 4 gates of 5 from 6 and 5, and 16 an element of the state
+    "thop-packed-sequence": ("thop", packing, [(5, 2, 6)], "meta", 2 * (4 * 5 * (6 + 5) + 16 * 5)),
     # 2 heads of 4 over 5 tokens, fused
     "thop-native-attention": ("thop", multihead(), [(1, 5, 8)], "cpu without gradients", -2 * 5 * 5 * 8),
     # a head that runs in training alone, as detectors have: 2 x 6 x 8 rows of 8 to 3
@@ -287,6 +330,31 @@ CASES = {
     # four real products a complex one, three of them missed
     "thop-complex-as-real": ("thop", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
     "fvcore-complex-as-real": ("fvcore", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
+    # two linear layers, 5 an element of a norm, an einsum that is exact, and 1 for each of 4 times as many elements
+    "fvcore-unused": (
+        "fvcore",
+        Function(
+            lambda self, x: (
+                self.a(self.a(x)),
+                self.b(x),
+                torch.einsum("hij,hjk->hik", x[0, :3], x[0, :3]),
+                F.interpolate(x, scale_factor=2),
+                x,
+            )[-1],
+            a=nn.Linear(8, 8),
+            b=nn.GroupNorm(2, 6),
+        ),
+        X,
+        "meta",
+        -(2 * ELEMENTS * 8 + 5 * ELEMENTS + 3 * 8 * 8 * 8 + 4 * ELEMENTS),
+    ),
+    "fvcore-unused-attention": (
+        "fvcore",
+        Function(lambda self, q, k: (attention(self, q, k), q)[1]),
+        ATTENTION[1],
+        "meta",
+        -2 * 5 * 7 * 8,
+    ),
     "flop_counter-complex-as-real": ("flop_counter", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
     "flop_counter-cpu-attention": ("flop_counter", *ATTENTION, "cpu", -2 * 5 * 7 * 8),
     "flop_counter-no-formula": (
@@ -377,19 +445,26 @@ CASES = {
     "ultralytics-thop-recurrent": ("ultralytics-thop", nn.GRU(4, 3), [(5, 2, 4)], "meta", 5 * 2 * 3 * 13),
     "ultralytics-thop-no-rule": (
         "ultralytics-thop",
-        Function(lambda self, a: torch.baddbmm(a, a, a) @ a),
+        Function(lambda self, a: torch.ops.aten.bmm(torch.baddbmm(a, a, a) @ a, a)),
         [(3, 4, 4)],
         "meta",
-        -3 * 4 * 4 * 4,
+        -2 * 3 * 4 * 4 * 4,
     ),
     # a linear layer with a second product in it, as some write LoRA: 2 x 6 x 8 rows
     "ultralytics-thop-inside-a-rule": ("ultralytics-thop", WithMore(8, 8), X, "meta", -ELEMENTS * 8),
     "ultralytics-thop-einsum": (
         "ultralytics-thop",
-        Function(lambda self, a: torch.einsum("ij,jk,kl->il", a, a, a) + torch.einsum("ij,jk->ik", a, a)),
+        Function(
+            lambda self, a: (
+                torch.einsum("ij,jk,kl->il", a, a, a),
+                torch.einsum("ij,jk->ik", a, a),
+                torch.einsum("ij,ij->ij", a, a),
+            )
+        ),
         [(4, 4)],
         "meta",
-        -2 * 4 * 4 * 4,
+        # three operands are two products; the last multiplies elements
+        -2 * 4 * 4 * 4 + 4 * 4,
     ),
     "ultralytics-thop-complex-as-real": ("ultralytics-thop", COMPLEX, [(2, 8)], "complex", -3 * 2 * 8 * 5),
     # 8 x 5 weights for 2 images, and not for their 6 x 8 rows
@@ -459,6 +534,8 @@ CASES = {
         "meta",
         2 * 6 * 4 * 4 + 2 * 4 * 4,
     ),
+    # for each of 5 + 3 steps 5 times what it is, by the width of the states
+    "torchprofile-packed-sequence": ("torchprofile", packing, [(5, 2, 6)], "meta", 8 * (5 - 1) * 4 * 5 * (6 + 5)),
     "torchprofile-leaky-relu": ("torchprofile", nn.LeakyReLU(), X, "meta", ELEMENTS),
     "torchprofile-resample": (
         "torchprofile",
@@ -662,6 +739,8 @@ CASES = {
         "meta",
         7 * 5 * (4 * 4 * (8 + 4) + 10 * 4 + 2 * 4 * 4),
     ),
+    # 3 x 5 for each of 5 steps of 2, layer and direction
+    "ptflops-lstm-projection": ("ptflops", projecting, [(5, 2, 6)], "meta", -5 * 2 * 2 * 2 * 3 * 5),
     # 5 steps of 2: 10 operations an element of the state of 4, and two biases for each of its 4 gates
     "ptflops-recurrent": ("ptflops", nn.LSTM(8, 4), [(5, 2, 8)], "meta", 5 * 2 * (10 * 4 + 2 * 4 * 4)),
     "ptflops-meta-kernels": ("ptflops", *KERNEL),
@@ -838,6 +917,16 @@ WITHOUT_NUMBER = {
     "thop-scripted": ("thop", scripted, [(3, 3)]),
     "jit-compiled": ("fvcore", compiled, [(3, 3)]),
     "jit-scripted": ("fvcore", scripted, [(3, 3)]),
+    "jit-functional-call": (
+        "fvcore",
+        Function(lambda self, x: torch.func.functional_call(self.a, {"weight": x}, (x,)), a=nn.Linear(3, 3)),
+        [(3, 3)],
+    ),
+    "jit-checkpoint": (
+        "fvcore",
+        Function(lambda self, x: checkpoint.checkpoint(self.a, x, use_reentrant=True), a=nn.Linear(3, 3)),
+        [(3, 3)],
+    ),
     "torchinfo-compiled": ("torchinfo", compiled, [(3, 3)]),
     "torchprofile-native-layer": ("torchprofile", multihead(), [(1, 5, 8)], "cpu"),
     "ptflops-aten-lazy": ("ptflops-aten", nn.LazyLinear(3, device="meta"), [(3, 3)]),
@@ -882,6 +971,43 @@ WITHOUT_NUMBER = {
         Function(lambda self, q, k: F.scaled_dot_product_attention(query=q, key=k, value=k)),
         ATTENTION[1],
     ),
+    **{
+        f"{name}-{kind}": (name, module, shapes)
+        for name in ("calflops", "deepspeed", "flops-profiler")
+        for kind, module, shapes in (
+            ("recurrent-by-name", lambda: by_name(nn.GRUCell(4, 3)), [(2, 4)]),
+            ("packed-sequence", lambda: packing(nn.GRU(6, 5)), [(5, 2, 6)]),
+        )
+    },
+    **{
+        f"{name}-einsum-sublists": (
+            name,
+            inner(lambda self, a: torch.einsum(a, [0, 1], a, [1, 2], [0, 2])),
+            [(3, 3)],
+        )
+        for name in ("calflops", "deepspeed", "flops-profiler")
+    },
+    "torchprofile-complex-convolution": (
+        "torchprofile",
+        Function(lambda self, x: self.a(x.to(torch.complex64)), a=nn.Conv2d(6, 4, 3, dtype=torch.complex64)),
+        X,
+    ),
+    "onnx-tool-complex": (
+        "onnx-tool",
+        Function(lambda self, x: self.a(x.to(torch.complex64)).real, a=nn.Linear(8, 5, dtype=torch.complex64)),
+        X,
+        "cpu",
+    ),
+    "onnx-tool-unbatched-pool": ("onnx-tool", nn.MaxPool2d(2), [(6, 8, 8)], "cpu"),
+    "thop-input-by-name": ("thop", lambda: by_name(nn.Conv2d(6, 4, 3)), X),
+    "ptflops-input-by-name": ("ptflops", lambda: by_name(nn.Linear(8, 5)), X),
+    "ptflops-attention-by-name": (
+        "ptflops",
+        Function(lambda self, x: self.a(x, x, value=x)[0], a=nn.MultiheadAttention(8, 2)),
+        [(5, 2, 8)],
+    ),
+    "ptflops-packed-sequence": ("ptflops", packing, [(5, 2, 6)]),
+    "onnx-tool-lstm-projection": ("onnx-tool", projecting, [(5, 2, 6)], "cpu"),
     "ptflops-scale-factors": ("ptflops", *RESCALED),
     "ptflops-unbatched-attention": ("ptflops", nn.MultiheadAttention(8, 2), [(5, 8)] * 3),
     "ptflops-baddbmm-by-name": (
@@ -913,8 +1039,6 @@ WITHOUT_NUMBER = {
         [(3, 4, 4)],
         "cpu",
     ),
-    "onnx-tool-compiled": ("onnx-tool", compiled, [(3, 3)], "cpu"),
-    "onnx-tool-scripted": ("onnx-tool", scripted, [(3, 3)], "cpu"),
     "onnx-tool-lazy": ("onnx-tool", lambda: nn.LazyLinear(3), [(3, 3)], "cpu"),
 }
 
@@ -1082,3 +1206,52 @@ def test_fvcore_s_einsum(equation, shapes, off):
     check = crosscheck.check(module, *(torch.empty(shape, device="meta") for shape in shapes), backends=("fvcore",))
     assert check["fvcore"].gap == off
     assert check["fvcore"].residual == 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "products"),
+    [("thop", 1), ("torchinfo", 1), ("ptflops", 1), ("fvcore", 3), ("flop_counter", 3), ("ptflops-aten", 3)],
+)
+def test_of_a_complex_convolution(backend, products):
+    """Four real ones, of which torch runs three and a layer is one: 6 x 6 positions, 4 filters of 6 x 9."""
+    convolution = nn.Conv2d(6, 4, 3, dtype=torch.complex64)
+    check = crosscheck.check(convolution, torch.zeros(X[0], dtype=torch.complex64), backends=(backend,))
+    if isinstance(check[backend], Skipped):
+        pytest.skip(check[backend].reason)
+    assert check[backend].residual == 0
+    shares = {term.cause: term.macs for term in check[backend].terms}
+    assert shares[f"{backend}-complex-as-real"] == (products - 4) * 2 * 4 * 6 * 6 * 6 * 9
+
+
+def test_of_a_trace_by_torch_jit_onnx_tool_says_the_same():
+    for module, known in ((compiled, "jit-compiled"), (scripted, "jit-scripted")):
+        outcome = crosscheck.check(module(), torch.zeros(3, 3), backends=("onnx-tool",))["onnx-tool"]
+        if isinstance(outcome, Skipped):
+            pytest.skip(outcome.reason)
+        assert outcome.known == known
+
+
+def test_a_checkpoint_of_given_tensors_alone_is_traced():
+    module = Function(lambda self, x: checkpoint.checkpoint(torch.matmul, x, x, use_reentrant=True))
+    assert crosscheck.check(module, torch.zeros(3, 3), backends=("fvcore",))["fvcore"].residual == 0
+
+
+@pytest.mark.parametrize("backend", ["fvcore", "torchprofile"])
+def test_products_of_a_backward_in_a_forward(backend):
+    """The gradient of x @ x is two products more, mm, of which fvcore has a handle for all and torchprofile none."""
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad((x @ x).sum(), x)[0]
+
+    outcome = crosscheck.check(Function(forward), torch.zeros(3, 3), backends=(backend,))[backend]
+    if isinstance(outcome, Skipped):
+        pytest.skip(outcome.reason)
+    assert outcome.residual == 0
+
+
+def test_fvcore_s_matmul_in_vmap_is_that_of_the_whole_batch():
+    module = Function(lambda self, x: torch.vmap(lambda a: torch.matmul(a, a.T))(x))
+    outcome = crosscheck.check(module, torch.zeros(5, 3, 4), backends=("fvcore",))["fvcore"]
+    assert (outcome.macs, outcome.terms) == (5 * 3 * 3 * 4, ())

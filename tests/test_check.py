@@ -3,6 +3,7 @@
 import copy
 import multiprocessing
 import random
+import re
 import threading
 
 import pytest
@@ -313,6 +314,19 @@ def test_a_custom_operator_is_refused_by_name():
 def test_operators_that_may_hold_macs_are_refused(function):
     with pytest.raises(UncountedError, match="may hold MACs and crosscheck has no rule"):
         crosscheck.check(Function(lambda self, x: function(x)), torch.rand(4, 4))
+
+
+@needs("torch>=2.6", "flex_attention on a CPU")
+def test_flex_attention_is_refused_in_one_clear_line():
+    from torch.nn.attention.flex_attention import flex_attention
+
+    module = Function(lambda self, x: self.inner(x), inner=Function(lambda self, x: flex_attention(x, x, x)))
+    line = (
+        "Function: can't be counted exactly: flex_attention may hold MACs and crosscheck has no rule for it; "
+        "with scaled_dot_product_attention in its place it can be"
+    )
+    with pytest.raises(UncountedError, match=f"^{re.escape(line)}$"):
+        crosscheck.check(module, torch.zeros(1, 2, 16, 16))
 
 
 def test_work_in_a_thread_is_refused():

@@ -48,11 +48,11 @@ def one_off(ledger: Ledger) -> Ledger:
 def test_run_writes_report_chart_and_ledger(place):
     tiny.folder(place / "tiny")
 
-    done = cli("run", "tiny", "-o", "new/reports", "--json", "deep/out.json")
+    done = cli("run", "tiny", "-o", "new/reports", "--json", "new/out.json")
 
     assert done.returncode == 0, done.stderr
-    files = ["new/reports/tiny.md", "new/reports/tiny.svg", "new/reports/tiny.json", "deep/out.json"]
-    assert sorted(str(p.relative_to(place)) for p in place.glob("[dn]*/**/*.*")) == sorted(files)
+    files = ["new/reports/tiny.md", "new/reports/tiny.svg", "new/reports/tiny.json", "new/out.json"]
+    assert sorted(str(p.relative_to(place)) for p in place.glob("n*/**/*.*")) == sorted(files)
     assert done.stderr.splitlines() == [
         *(f"crosscheck: wrote {file}" for file in files),
         "crosscheck: tiny: every counter is explained to the last MAC",
@@ -60,7 +60,7 @@ def test_run_writes_report_chart_and_ledger(place):
     assert done.stdout.startswith("tiny\n\ncomponent ")
     assert "All 8 backends are explained to the last MAC for 3 components" in done.stdout
 
-    text = (place / "deep/out.json").read_text()
+    text = (place / "new/out.json").read_text()
     assert (place / "new/reports/tiny.json").read_text() == text
     ledger = json.loads(text)
     size = {"height": 32, "width": 32}  # a latent of 16 in a VAE that halves once
@@ -323,6 +323,9 @@ REFUSED = {
     "run good -o file": "can't write to file: File exists; give a folder that can be written",
     "run good -o file/new": "can't write to file/new: Not a directory",
     "run good --json file/out.json": "can't write to file: File exists",
+    "run good --json no/such/out.json": "can't write no/such/out.json: there is no folder no/such; make it first",
+    "sweep good --json no/such/out.json": "can't write no/such/out.json: there is no folder no/such; make it first",
+    "doctor --json no/such/out.json": "can't write no/such/out.json: there is no folder no/such; make it first",
     "run good --json empty": "--json empty is a folder; with one model it names a file",
     "run good layers --json file": "can't write to file: File exists",
     "report good.json": "Missing option '-o'",

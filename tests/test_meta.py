@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from crosscheck.backends.meta import _RULES, QuickMeta
+from crosscheck.backends.meta import RULES, QuickMeta
 
 SIZE = st.integers(1, 5)
 DTYPES = [torch.float32, torch.float16, torch.float64, torch.int64]
@@ -122,7 +122,7 @@ def test_a_tool_above_it_sees_the_same_operators():
     assert len(seen[0]) > 10
 
 
-@pytest.mark.parametrize("rule", list(_RULES), ids=str)
+@pytest.mark.parametrize("rule", list(RULES), ids=str)
 def test_every_rule_answers_something(rule):
     """A rule that never fires is dead weight."""
     x = m(2, 4, 4)
@@ -145,4 +145,4 @@ def test_every_rule_answers_something(rule):
     name = rule.overloadpacket.__name__
     args = inputs.get(name, (x, x) if "Tensor" in str(rule) else (x,))
 
-    assert _RULES[rule](*args) is not None
+    assert RULES[rule](*args) is not None

@@ -16,6 +16,8 @@ from crosscheck import measure
 from crosscheck.measure import case_of
 from crosscheck.records import Skipped
 
+imported_by_name = torch.nn.functional.conv2d
+
 
 def tripled(monkeypatch, tool):
     """Triple one rule inside an installed tool."""
@@ -227,6 +229,28 @@ def test_fvcore_without_help_fails_or_drops_convolutions_on_meta():
     except (TypeError, AssertionError):
         return  # torch 2.6 and later
     assert total == 0
+
+
+@pytest.mark.parametrize("tool", ["fvcore", "torchprofile"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda self, x: imported_by_name(x, self.a.weight, padding=1, stride=2),
+        lambda self, x: torch.ops.aten.conv2d(x, self.a.weight),
+        lambda self, x: torch.vmap(self.a)(x[None]),
+        lambda self, x: self.a(x[0]),
+    ],
+)
+def test_a_convolution_by_any_way_is_traced_on_meta_as_on_the_cpu(function, tool):
+    if tool == "torchprofile":
+        pytest.importorskip("torchprofile")
+    module = Function(function, a=nn.Conv2d(8, 12, 3))
+    on_cpu, on_meta = (
+        measure.measure([case_of(module.to(device), (torch.zeros(1, 8, 16, 16, device=device),), {})], (tool,))
+        for device in ("cpu", "meta")
+    )
+    macs = on_cpu[0].outcomes[tool].macs
+    assert on_meta[0].outcomes[tool].macs == macs > 12 * 8 * 9
 
 
 # -- the attention patch -----------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -20,6 +22,7 @@ from unittest import mock
 import torch
 from msgspec import structs
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -32,6 +35,11 @@ from crosscheck.records import HEADLINE, AttentionRow, CallRow, Census, EinsumRo
 from crosscheck.state import preserved
 
 _ATTENTION = "scaled_dot_product_attention"
+
+
+_OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
+#: Properties and methods of tensors, and the operator that each is.
+_TRANSPOSED = {"mT": ("mT",), "mH": ("mH",), "adjoint": ("mH",), "H": ("matrix_H",)}
 
 
 class _Frame(NamedTuple):
@@ -54,6 +62,26 @@ class OpKey(NamedTuple):
     macs: int
     length: int
     interpolation: int
+    complex_part: int
+    by_operator: bool
+
+
+class _ModuleKey(NamedTuple):
+    class_name: str
+    base: str
+    params: int
+    training: bool
+    leaf: bool
+    calls: int
+    direct: int
+    visits: int
+    native: bool
+    parameters: tuple[tuple[str, tuple[int, ...]], ...]
+    outputs: tuple[tuple[int, ...], ...]
+    positional: tuple[int, ...]
+    packed: tuple[tuple[int, int], ...]
+    root: bool
+    """The module itself has a row of its own."""
 
 
 class _CallKey(NamedTuple):
@@ -65,12 +93,14 @@ class _CallKey(NamedTuple):
     macs: int
     is_complex: bool
     kernel: bool
+    mapped: bool
 
 
 class _Functions(TorchFunctionMode):
     """Names the outermost torch function that is running, and keeps the equations of einsums."""
 
     name = ""
+    by_operator = False
     complex_convolutions: int | None = None
     """Real convolutions run so far for a complex one; None outside of such."""
     passing: Any = None
@@ -79,12 +109,17 @@ class _Functions(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...]]] = Counter()
+        self.transposed: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Torch hands over what took the function's place, which has seen this call, and so does to an outer mode.
         func = self.passing = getattr(func, "observed", func)
         # The mode is off while a function runs, so a name stays until that function returns.
-        self.name = getattr(func, "__name__", "")
+        self.name = getattr(func, "__name__", "").partition(".")[0]  # of an overload, the operator's
+        self.by_operator = isinstance(func, _OPERATORS)
+        if self.name in {"__get__", "adjoint"}:
+            read = self.name if self.name == "adjoint" else getattr(func.__self__, "__name__", "")
+            self.transposed.update(_TRANSPOSED.get(read, ()))
         if self.name == "einsum" and isinstance(args[0], str):
             operands = args[1] if isinstance(args[1], list | tuple) else args[1:]
             self.einsums[args[0].replace(" ", ""), tuple(tuple(x.shape) for x in operands)] += 1
@@ -97,7 +132,7 @@ class _Functions(TorchFunctionMode):
         try:
             return func(*args, **(kwargs or {}))
         finally:
-            self.name, self.complex_convolutions, self.passing = "", None, None
+            self.name, self.by_operator, self.complex_convolutions, self.passing = "", False, None, None
 
 
 class _Elsewhere(TorchDispatchMode):
@@ -136,6 +171,8 @@ class Tracer(TorchDispatchMode):
         # Now: a lazy module changes its class at its first forward.
         self._class_names = {key: f"{type(m).__module__}.{type(m).__qualname__}" for key, m in self._modules.items()}
         self._bases = {key: _base(type(m)) for key, m in self._modules.items()}
+        self._positional: dict[int, set[int]] = {key: set() for key, base in self._bases.items() if base}
+        self._packed: dict[int, list[tuple[int, int]]] = {key: [] for key in self._outputs}
         self._stack = [_Frame(id(root), False)]
         self._functions = _Functions()
         self._thread = threading.get_ident()
@@ -149,6 +186,9 @@ class Tracer(TorchDispatchMode):
         self.ops: Counter[OpKey] = Counter()
         self.attention: Counter[tuple[attention.AttentionCall, int, str]] = Counter()
         self.bool_numbers: set[str] = set()
+        self.untraceable: set[str] = set()
+        self._checkpoint: frozenset[int] | None = None
+        """Inside a reentrant checkpoint, ids of the tensors that it was given."""
         self.unplaced: dict[str, str] = {}
 
     # -- what torch calls ------------------------------------------------------------------------------------------
@@ -180,6 +220,8 @@ class Tracer(TorchDispatchMode):
             result = func(*args, **kwargs)
         finally:
             self._in_kernel = outer
+        if self._checkpoint is not None and any(_is_parameter(x) and id(x) not in self._checkpoint for x in args):
+            self.untraceable.add("checkpoint")
         if bool in map(type, args) and any(type(args[i]) is bool for i in _numbers(func) if i < len(args)):
             self.bool_numbers.add(name)
         if kind is not None or func.namespace not in rules.KNOWN_NAMESPACES:
@@ -201,10 +243,11 @@ class Tracer(TorchDispatchMode):
         shapes = tuple(tuple(x.shape) for x in inputs)
         frame = self._stack[-1]
         work = rules.macs(name, args, shapes, tuple(out.shape), self._function, out.dtype.is_complex)
+        part = 0
         if kind == "conv" and self._functions.complex_convolutions is not None:
             # torch runs three real convolutions for a complex one, which is four by definition
-            self._functions.complex_convolutions += 1
-            work = [*work, *work] if self._functions.complex_convolutions == 3 else work
+            part = self._functions.complex_convolutions = self._functions.complex_convolutions + 1
+            work = [(op, 2 * macs if part == 3 else macs) for op, macs in work]
         for op, macs in work or ((kind, 0),):
             self._inner += macs
             placed: Op = "attention" if macs and self._function == _ATTENTION else op
@@ -222,6 +265,8 @@ class Tracer(TorchDispatchMode):
                     macs,
                     _length(placed, name, args, shapes, tuple(out.shape)),
                     args[2] if name.startswith("grid_sampler") else 0,
+                    part,
+                    self._functions.by_operator,
                 )
             )
         return None
@@ -263,6 +308,7 @@ class Tracer(TorchDispatchMode):
                 macs,
                 any(x.is_complex() for x in given),
                 self._in_kernel,
+                any(map(torch._C._functorch.is_batchedtensor, given)),
             )
             self.calls[key] += 1
             return result
@@ -306,8 +352,7 @@ class Tracer(TorchDispatchMode):
         def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             with tracer._entered(module, direct=False) if id(module) in tracer._paths else nullcontext():
                 result = original_call(module, *args, **kwargs)
-            if id(module) in tracer._outputs:
-                tracer._outputs[id(module)].append(_first_shape(result))
+            tracer._returned(id(module), len(args), result)
             return result
 
         def watched(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -329,6 +374,15 @@ class Tracer(TorchDispatchMode):
                 cls.forward = watched(forward)
             yield
 
+    def _returned(self, module: int, positional: int, result: Any) -> None:
+        if module in self._positional:
+            self._positional[module].add(positional)
+        if module in self._outputs:
+            self._outputs[module].append(_first_shape(result))
+            first = result[0] if isinstance(result, tuple) and result else result
+            if isinstance(first, PackedSequence):
+                self._packed[module].append((len(first.batch_sizes), int(first.batch_sizes[0])))
+
     @contextmanager
     def _watching_threads(self) -> Iterator[None]:
         original, tracer = threading.Thread.run, self
@@ -341,20 +395,51 @@ class Tracer(TorchDispatchMode):
             yield
 
     @contextmanager
+    def _watching_for_the_untraceable(self) -> Iterator[None]:
+        """Calls that no tracer by torch.jit takes, and products of parameters inside of a function of autograd's."""
+        stateless = torch.nn.utils.stateless._functional_call
+        checkpoints = sys.modules.get("torch.utils.checkpoint")
+        function: Any = getattr(checkpoints, "CheckpointFunction", None)
+
+        def functional_call(*args: Any, **kwargs: Any) -> Any:
+            self.untraceable.add("functional_call")
+            return stateless(*args, **kwargs)
+
+        def forward(*args: Any) -> Any:
+            outer, self._checkpoint = self._checkpoint, frozenset(map(id, args))
+            try:
+                return original(*args)
+            finally:
+                self._checkpoint = outer
+
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(torch.nn.utils.stateless, "_functional_call", functional_call))
+            if function is not None:
+                original = function.forward
+                stack.enter_context(mock.patch.object(function, "forward", staticmethod(forward)))
+            yield
+
+    @contextmanager
     def tracing(self) -> Iterator[Tracer]:
         """Count what runs inside. Raises `UncountedError` where an operator that may hold MACs has no rule."""
         with (
             self._watching_modules(),
             self._watching_threads(),
+            self._watching_for_the_untraceable(),
             attention.observing(self._enter_attention, self._leave_attention),
             calls.observing(self._observed),
             self._functions,
             self,
         ):
-            yield self
+            try:
+                yield self
+            except NotImplementedError as error:
+                if operator := re.search(r"no rule registered for \w+ (\w+) and mode", str(error)):
+                    raise UncountedError(_refusal(operator[1])) from error
+                raise
         if self.unplaced:
             named = ", ".join(f"{name} in {path or 'the module itself'}" for name, path in self.unplaced.items())
-            raise UncountedError(f"can't be counted exactly: {named} may hold MACs and crosscheck has no rule for it")
+            raise UncountedError(_refusal(named))
 
     # -- what came out ---------------------------------------------------------------------------------------------
 
@@ -372,22 +457,26 @@ class Tracer(TorchDispatchMode):
 
     def _census(self, device: str, native: Collection[int]) -> Census:
         """What ran, in distinct rows: modules alike share a row, and so do operations."""
-        rows: dict[tuple[Any, ...], list[tuple[str, ...]]] = {}
-        place: dict[int, tuple[Any, ...]] = {}
+        rows: dict[_ModuleKey, list[tuple[str, ...]]] = {}
+        place: dict[int, _ModuleKey] = {}
         for key, module in self._modules.items():
-            alike = (
-                self._class_names[key],
-                self._bases[key],
-                sum(p.numel() for p in module._parameters.values() if p is not None and not is_lazy(p)),
-                module.training,
-                next(module.children(), None) is None,
-                self._calls[key],
-                self._direct[key],
-                self._visits[key],
-                key in native,
-                _parameters(module) if key in self._outputs else (),
-                tuple(self._outputs.get(key, ())),
-                self._paths[key][0] == "",  # the module itself has a row of its own
+            parameters = _parameters(module) if key in self._outputs else ()
+            positional = tuple(sorted(self._positional.get(key, ())))
+            alike = _ModuleKey(
+                class_name=self._class_names[key],
+                base=self._bases[key],
+                params=sum(p.numel() for p in module._parameters.values() if p is not None and not is_lazy(p)),
+                training=module.training,
+                leaf=next(module.children(), None) is None,
+                calls=self._calls[key],
+                direct=self._direct[key],
+                visits=self._visits[key],
+                native=key in native,
+                parameters=parameters,
+                outputs=tuple(self._outputs[key]) if parameters else (),
+                positional=() if positional == (1,) else positional,
+                packed=tuple(self._packed.get(key, ())),
+                root=self._paths[key][0] == "",
             )
             place[key] = alike
             rows.setdefault(alike, []).append(tuple(self._paths[key]))
@@ -398,6 +487,8 @@ class Tracer(TorchDispatchMode):
             ops=self._op_rows(index, place),
             attention=self._attention_rows(index, place),
             bool_numbers=tuple(sorted(self.bool_numbers)),
+            untraceable=tuple(sorted(self.untraceable)),
+            transposed=tuple(sorted(self._functions.transposed)),
             einsums=tuple(
                 EinsumRow(equation=equation, shapes=shapes, count=count)
                 for (equation, shapes), count in self._functions.einsums.items()
@@ -435,6 +526,11 @@ class Tracer(TorchDispatchMode):
             )
             for (seen, module, function), count in merged.items()
         )
+
+
+def _refusal(operators: str) -> str:
+    instead = f"; with {_ATTENTION} in its place it can be" if operators == "flex_attention" else ""
+    return f"can't be counted exactly: {operators} may hold MACs and crosscheck has no rule for it{instead}"
 
 
 class Aten(Backend):
@@ -485,22 +581,9 @@ def _work(census: Census) -> Counter[Any]:
     return work
 
 
-def _module_row(alike: tuple[Any, ...], paths: list[tuple[str, ...]]) -> ModuleRow:
-    class_name, base, params, training, leaf, called, direct, visits, native, parameters, outputs, _ = alike
-    return ModuleRow(
-        class_name=class_name,
-        base=base,
-        paths=tuple(paths),
-        params=params,
-        training=training,
-        leaf=leaf,
-        calls=called,
-        direct=direct,
-        visits=visits,
-        native=native,
-        parameters=dict(parameters),
-        outputs=outputs if parameters else (),
-    )
+def _module_row(alike: _ModuleKey, paths: list[tuple[str, ...]]) -> ModuleRow:
+    said = {name: value for name, value in alike._asdict().items() if name != "root"}
+    return ModuleRow(**{**said, "parameters": dict(alike.parameters)}, paths=tuple(paths))
 
 
 def _base(cls: type) -> str:
@@ -532,6 +615,10 @@ def _each(value: Any, dims: int) -> tuple[int, ...]:
     """A size for each dimension."""
     given = (value,) if isinstance(value, int) else tuple(value)
     return given * dims if len(given) == 1 else given
+
+
+def _is_parameter(value: Any) -> bool:
+    return isinstance(value, torch.nn.Parameter)
 
 
 def _is_leaf(module: torch.nn.Module) -> bool:

@@ -19,17 +19,19 @@ from torch.utils._python_dispatch import _disable_current_modes
 from crosscheck import formulas
 from crosscheck.backends.entry import Entry
 from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
-from crosscheck.backends.jit import quick_calls, traceable_convolutions
+from crosscheck.backends.jit import graphs, quick_calls, traceable_convolutions
 from crosscheck.backends.thop import exact
+from crosscheck.records import TracedGraph
 
 
 @dataclass(frozen=True)
 class FvcoreRun:
-    """fvcore's totals with and without the handle for attention, and what it says it did not count."""
+    """fvcore's totals with and without the handle for attention, what it says it did not count, and what it read."""
 
     handled: int
     plain: int
     unsupported: dict[str, int]
+    graph: TracedGraph
 
 
 class Fvcore(Backend):
@@ -43,27 +45,27 @@ class Fvcore(Backend):
 
         logging.getLogger("fvcore").setLevel(logging.ERROR)  # one warning for each operation it does not count
         entry = Entry(case)
-        graphs: list[Any] = []
+        traces: list[Any] = []
 
         def trace(*args: Any) -> Any:
             """The same graph for both readings: changing a handle makes fvcore trace again."""
-            if not graphs:
+            if not traces:
                 with traceable_convolutions() if case.device == "meta" else nullcontext():
-                    graphs.append(original(*args))
-            return graphs[0]
+                    traces.append(original(*args))
+            return traces[0]
 
         original = jit_analysis._get_scoped_trace_graph
-        with mock.patch.object(jit_analysis, "_get_scoped_trace_graph", trace), _quickly():
+        with mock.patch.object(jit_analysis, "_get_scoped_trace_graph", trace), graphs() as read, _quickly():
             analysis = FlopCountAnalysis(entry, entry.inputs).ancestor_mode("caller")
             plain = exact(analysis.total())
             unsupported = dict(analysis.unsupported_ops())
             analysis.set_op_handle("aten::scaled_dot_product_attention", attention_handle)
             handled = exact(analysis.total())
-        return FvcoreRun(handled=handled, plain=plain, unsupported=unsupported)
+        return FvcoreRun(handled=handled, plain=plain, unsupported=unsupported, graph=read[-1])
 
     def read(self, result: FvcoreRun) -> Count:
         left = {op: n for op, n in result.unsupported.items() if op != "aten::scaled_dot_product_attention"}
-        return Count(macs=result.handled, uncounted=left)
+        return Count(macs=result.handled, uncounted=left, graph=result.graph)
 
 
 class FvcorePlain(Fvcore):
@@ -72,7 +74,7 @@ class FvcorePlain(Fvcore):
     name = "fvcore-plain"
 
     def read(self, result: FvcoreRun) -> Count:
-        return Count(macs=result.plain, uncounted=result.unsupported)
+        return Count(macs=result.plain, uncounted=result.unsupported, graph=result.graph)
 
 
 class FvcoreMeta(Backend):
@@ -88,13 +90,18 @@ class FvcoreMeta(Backend):
             raise NotApplicable("on real tensors fvcore as shipped is fvcore-plain")
         logging.getLogger("fvcore").setLevel(logging.ERROR)
         entry = Entry(case)
-        with _disable_current_modes(), _quickly():  # torch's own meta kernels, on which it depends what is traced
+        with (
+            _disable_current_modes(),
+            graphs() as read,
+            _quickly(),
+        ):  # torch's own meta kernels, on which it depends what is traced
             analysis = FlopCountAnalysis(entry, entry.inputs).ancestor_mode("caller")
             plain = exact(analysis.total())
-        return FvcoreRun(handled=plain, plain=plain, unsupported=dict(analysis.unsupported_ops()))
+            unsupported = dict(analysis.unsupported_ops())
+        return FvcoreRun(handled=plain, plain=plain, unsupported=unsupported, graph=read[-1])
 
     def read(self, result: FvcoreRun) -> Count:
-        return Count(macs=result.plain, uncounted=result.unsupported)
+        return Count(macs=result.plain, uncounted=result.unsupported, graph=result.graph)
 
 
 @contextmanager

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
 import torch._meta_registrations
-import torch.nn.functional as F
 
 from crosscheck import versions
+from crosscheck.backends.meta import RULES
 from crosscheck.records import Shape, TracedGraph, UnusedRow
 
 #: What a call of a module goes through on its way to ``forward``; the last is of a compiled one.
@@ -48,23 +48,32 @@ def quick_calls() -> Iterator[None]:
 
 @contextmanager
 def traceable_convolutions() -> Iterator[None]:
-    """Let ``torch.jit`` trace convolutions on meta.
+    """Let ``torch.jit`` trace convolutions on meta, where `QuickMeta` answers.
 
     The Meta kernel of aten::convolution is a Python function (torch/_meta_registrations.py, meta_conv): up to torch
-    2.4 the trace holds its shape arithmetic and no convolution, from 2.6 it raises. A call of ``torch._convolution``
-    is recorded as the very node that a real trace holds. Padding by
-    name is another node, aten::_convolution_mode, which records itself once the kernel below it is not traced.
+    2.4 the trace holds its shape arithmetic and no convolution, from 2.6 it raises. On other devices the kernel calls
+    aten::_convolution, which is what a trace holds; so it is called here. Padding by name is another node,
+    aten::_convolution_mode, which records itself once the kernel below it is not traced.
     """
-    names = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-    traced = {name: _traced(name, getattr(F, name)) for name in names}
     shapes = _untraced(torch._meta_registrations.calc_conv_nd_return_shape)
     with (
-        mock.patch.multiple(F, **traced),
-        mock.patch.multiple(torch, **traced),
+        mock.patch.dict(RULES, {torch.ops.aten.convolution.default: _recorded}),
         mock.patch.object(torch._meta_registrations, "calc_conv_nd_return_shape", shapes),
         versions.meta_kernel("convolution_overrideable", _empty_convolution),  # torch has its own from 2.13
     ):
         yield
+
+
+def _recorded(*args: Any) -> torch.Tensor | None:
+    """The convolution as the tracer sees it, which a dispatch mode is hidden from."""
+    if torch._C._get_tracing_state() is None:
+        return None
+    tracer = torch._C._dispatch_key_parse("Tracer")
+    torch._C._dispatch_tls_set_dispatch_key_excluded(tracer, False)
+    try:
+        return torch._convolution(*args, False, False, True, True)
+    finally:
+        torch._C._dispatch_tls_set_dispatch_key_excluded(tracer, True)
 
 
 def _untraced(function: Any) -> Any:
@@ -97,44 +106,24 @@ def _empty_convolution(
     return out
 
 
-def _traced(name: str, original: Any) -> Any:
-    dims, transposed = int(name[-2]), "transpose" in name
-
-    def each(value: Any) -> tuple[int, ...]:
-        return (value,) * dims if isinstance(value, int) else tuple(value) * (dims if len(value) == 1 else 1)
-
-    def record(
-        x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, extra: Any, groups: int
-    ) -> torch.Tensor:
-        batched = x.dim() == dims + 2
-        out = torch._convolution(
-            x if batched else x.unsqueeze(0), weight, bias, each(stride), each(padding), each(dilation), transposed,
-            each(extra), groups, False, False, True, True,
-        )  # fmt: skip
-        return out if batched else out.squeeze(0)
-
-    # Torch's own parameter names: they may come as keywords.
-    def forward(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-                groups: int = 1) -> Any:  # fmt: skip
-        if isinstance(padding, str):
-            return original(input, weight, bias, stride, padding, dilation, groups)
-        return record(input, weight, bias, stride, padding, dilation, 0, groups)
-
-    def transpose(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-                  groups: int = 1, dilation: Any = 1) -> Any:  # fmt: skip
-        return record(input, weight, bias, stride, padding, dilation, output_padding, groups)
-
-    return transpose if transposed else forward
-
-
 #: What a counter may charge for, by torch.jit's names; of those that it renames afterwards, the new one.
 _WORK = frozenset(
-    "mul mul_ mean linear matmul addmm addmv bmm baddbmm _convolution scaled_dot_product_attention "
+    "mul mul_ mean linear matmul mm addmm addmv bmm baddbmm einsum _convolution scaled_dot_product_attention "
     "layer_norm group_norm batch_norm instance_norm avg_pool1d avg_pool2d avg_pool3d "
     "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
-    "leaky_relu upsample_nearest2d upsample_bilinear2d".split()
+    "leaky_relu upsample_nearest2d upsample_bilinear2d grid_sampler".split()
 )
 _RENAMED = {"multiply": "mul", "multiply_": "mul_", "linalg_matmul": "matmul"}
+
+
+class _Work(NamedTuple):
+    """An operator of `_WORK`: as an `UnusedRow` has it."""
+
+    aten: str
+    shapes: tuple[Shape, ...]
+    out: Shape
+    equation: str
+    interpolation: int
 
 
 @contextmanager
@@ -144,21 +133,22 @@ def graphs() -> Iterator[list[TracedGraph]]:
     original = torch._C._create_graph_by_tracing
 
     def create(function: Any, *others: Any) -> Any:
-        ran: Counter[tuple[str, tuple[Shape, ...], Shape]] = Counter()
+        ran: Counter[_Work] = Counter()
 
         def run(*given: Any) -> Any:
             result = function(*given)
-            ran.update(_work(torch._C._get_tracing_state().graph()))  # afterwards, what reaches no output is dropped
+            # afterwards, what reaches no output is dropped
+            ran.update(_work(node, name) for node, name in _nodes(torch._C._get_tracing_state().graph()))
             return result
 
         graph, result = original(run, *others)
-        kept = Counter(_work(graph))
-        unused = ((*row, count) for row, count in (ran - kept).items())
-        sizes = (count for (name, _, out), count in kept.items() if name in {"mul", "mul_"} and not out)
+        complete = sum(1 for _ in _nodes(graph)) == sum(ran.values())
+        kept = ran if complete else Counter(_work(node, name) for node, name in _nodes(graph))
+        sizes = (count for work, count in kept.items() if work.aten in {"mul", "mul_"} and not work.out)
         found.append(
             TracedGraph(
                 size_products=sum(sizes),
-                unused=tuple(UnusedRow(aten=aten, shapes=s, out=out, count=n) for aten, s, out, n in unused),
+                unused=tuple(UnusedRow(**work._asdict(), count=count) for work, count in (ran - kept).items()),
             )
         )
         return graph, result
@@ -167,16 +157,24 @@ def graphs() -> Iterator[list[TracedGraph]]:
         yield found
 
 
-def _work(graph: Any) -> Iterator[tuple[str, tuple[Shape, ...], Shape]]:
-    """Name, shapes of the tensors that go in, and of the first that comes out, for each operator of `_WORK`."""
+def _nodes(graph: Any) -> Iterator[tuple[Any, str]]:
+    """The nodes of `_WORK`, with their names; those in a scope, which fvcore makes, are in a block until the end."""
     for node in graph.nodes():
         name = node.kind().removeprefix("aten::")
         name = _RENAMED.get(name, name)
         if name in _WORK:
-            shapes = [_shape(value) for value in node.inputs()]
-            out = _shape(next(node.outputs()))
-            if out is not None:
-                yield name, tuple(shape for shape in shapes if shape is not None), out
+            yield node, name
+        elif name == "prim::TracedModuleForward":
+            yield from _nodes(next(node.blocks()))
+
+
+def _work(node: Any, name: str) -> _Work:
+    inputs = list(node.inputs())
+    given = inputs[1].node().inputs() if name == "einsum" else inputs
+    shapes = tuple(shape for shape in map(_shape, given) if shape is not None)
+    equation = inputs[0].toIValue().replace(" ", "") if name == "einsum" else ""
+    interpolation = inputs[2].toIValue() if name == "grid_sampler" else 0
+    return _Work(name, shapes, _shape(next(node.outputs())) or (), equation, interpolation)
 
 
 def _shape(value: Any) -> Shape | None:

@@ -25,7 +25,7 @@ class QuickMeta(TorchDispatchMode):
         return False  # True would import torch._dynamo, a second and a half (torch/utils/_python_dispatch.py:109)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        rule = _RULES.get(func)
+        rule = RULES.get(func)
         if rule is not None and (not kwargs or kwargs.keys() == {"approximate"}):  # of gelu: no matter of shapes
             answer = rule(*args)
             if answer is not None:
@@ -141,7 +141,7 @@ def _convolution(
     return x.new_empty((x.shape[0], weight.shape[0], *sizes)) if all(size > 0 for size in sizes) else None
 
 
-_RULES: dict[Any, Callable[..., Any]] = {
+RULES: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(
         (
             torch.ops.aten.silu.default,

@@ -135,6 +135,11 @@ def products(census: Census) -> Iterator[OpRow]:
     return (row for row in census.ops if row.op in HEADLINE and row.macs)
 
 
+def traced(row: OpRow) -> str:
+    """What a trace by torch.jit has of an operator: the function it came from, or itself where autograd called it."""
+    return row.aten if row.function in {"", "grad", "backward"} else row.function
+
+
 def elements(row: OpRow) -> int:
     """Elements of the first input, over all of the row's operations."""
     return row.count * prod(row.shapes[0])
@@ -145,9 +150,21 @@ def is_complex(row: OpRow) -> bool:
     return row.dtype.startswith("complex")
 
 
-def complex_as_real(census: Census, sees: Callable[[OpRow], bool]) -> int:
-    """What is missing where a product of complex numbers, four MACs, counts as one, of those that a tool sees."""
-    return -sum(3 * row.macs // 4 for row in products(census) if is_complex(row) and sees(row))
+def as_real(row: OpRow) -> int:
+    """MACs of a product where one of complex numbers, which is four of real ones, counts as one."""
+    if row.complex_part:
+        return row.macs // 2 if row.complex_part == 3 else 0
+    return row.macs // 4 if is_complex(row) else row.macs
+
+
+def as_ran(row: OpRow) -> int:
+    """The same where what counts is an operator that ran: three for a complex convolution."""
+    return row.macs // 2 if row.complex_part == 3 else row.macs // 4 if is_complex(row) else row.macs
+
+
+def complex_as_real(census: Census, sees: Callable[[OpRow], bool], counted: Callable[[OpRow], int] = as_ran) -> int:
+    """What is missing where products of complex numbers count as less than four, of those that a tool sees."""
+    return -sum(row.macs - counted(row) for row in products(census) if sees(row))
 
 
 def attention_macs(census: Census) -> int:
@@ -174,15 +191,15 @@ def has_lazy(census: Census) -> bool:
 GATES = {"RNN": 1, "RNNCell": 1, "GRU": 3, "GRUCell": 3, "LSTM": 4, "LSTMCell": 4}
 
 
-def gate_charges(row: OpRow, layer: str) -> Fraction:
-    """What thop and its fork add to the products of a recurrent ``layer``: biases, gates and states.
+def gate_charges(row: OpRow, module: ModuleRow) -> Fraction:
+    """What thop and its fork add to the products of a recurrent layer: biases, gates and states.
 
     For each element of a state, (7, 13) in GRU is 7 without and 13 with biases; (1, 3) in RNN, (8, 16) in LSTM. A state
     comes from two products, each of which gets half of it.
     """
-    if row.op != "linear":
+    if row.op != "linear" or projects_state(row, module):
         return Fraction(0)
-    gates = GATES[layer]
+    gates = GATES[module.base]
     own, biases = {1: (1, 2), 3: (7, 6), 4: (8, 8)}[gates]
     if row.aten == "mkldnn_rnn_layer":
         states, biased = prod(row.shapes[0][:-1]) * row.shapes[2][1], any(len(shape) == 1 for shape in row.shapes)
@@ -193,7 +210,19 @@ def gate_charges(row: OpRow, layer: str) -> Fraction:
 def without_batch(module: ModuleRow) -> int:
     """Of a recurrent layer whose input has no batch, how often thop and ptflops count a step: by the input's width."""
     widths = [shape[1] for name, shape in module.parameters.items() if name == "weight_ih_l0"]
-    return widths[0] if widths and any(len(shape) == 2 for shape in module.outputs) else 1
+    unbatched = not module.packed and any(len(shape) == 2 for shape in module.outputs)
+    return widths[0] if widths and unbatched else 1
+
+
+def projects_state(row: OpRow, module: ModuleRow) -> bool:
+    """Whether a product is the one by which an LSTM makes its hidden state smaller than its cell's."""
+    wide = module.parameters.get("weight_hr_l0", (0, 0))[1]
+    return row.op == "linear" and bool(wide) and row.out[-1] < wide
+
+
+def by_name(module: ModuleRow, names: str) -> bool:
+    """Whether a module of exactly one of torch's classes ``names`` was called without an input by position."""
+    return 0 in module.positional and is_one_of(module, names)
 
 
 def is_one_of(row: ModuleRow, names: str) -> bool:

@@ -44,8 +44,9 @@ def _flop_counter_sees(row: OpRow) -> bool:
 @cause(
     "flop_counter-complex-as-real",
     _FLOP_COUNTER,
-    "A product of complex numbers counts as one multiply-add; it is four.",
-    "torch/utils/flop_counter.py:729-751 (formulas of shapes alone)",
+    "A product of complex numbers counts as one multiply-add; it is four. For a convolution torch runs three.",
+    "torch/utils/flop_counter.py:729-751 (formulas of shapes alone); aten/src/ATen/native/Convolution.cpp, "
+    "complex_convolution",
 )
 def _flop_counter_complex(census: Census) -> int:
     return complex_as_real(census, _flop_counter_sees)

@@ -18,8 +18,9 @@ from crosscheck.causes.declare import (
     real_macs,
     summed,
     tensor,
+    traced,
 )
-from crosscheck.records import Census, ModuleRow, OpRow
+from crosscheck.records import CallRow, Census, ModuleRow, OpRow, UnusedRow
 
 _FVCORE = frozenset({"fvcore", "fvcore-plain", "fvcore-meta"})
 
@@ -158,7 +159,8 @@ def _renamed(terms: Sequence[str], output: str) -> str:
 
 
 _FVCORE_HANDLED = frozenset(
-    "linear matmul __matmul__ __rmatmul__ mm bmm addmm einsum lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell".split()
+    "linear matmul __matmul__ __rmatmul__ linalg_matmul mm bmm addmm einsum lstm_cell gru_cell rnn_tanh_cell "
+    "rnn_relu_cell".split()
 )
 
 
@@ -167,7 +169,7 @@ def _fvcore_sees(row: OpRow) -> bool:
         return True
     if row.function == "multi_head_attention_forward":
         return row.aten in {"addmm", "mm", "bmm", "linear"}  # the last in inference mode
-    return row.function in _FVCORE_HANDLED
+    return traced(row) in _FVCORE_HANDLED
 
 
 @cause(
@@ -218,20 +220,72 @@ _MATMUL = frozenset("torch.matmul Tensor.matmul Tensor.__matmul__".split())
     "fvcore/nn/jit_handles.py:226",
 )
 def _fvcore_matmul(census: Census) -> int:
-    calls = (call for call in census.calls if call.function in _MATMUL and not call.kernel)
     return sum(
-        call.count * prod(tensor(call, 0, "input")) * tensor(call, 1, "other")[-1] - real_macs(call) for call in calls
+        call.count * prod(tensor(call, 0, "input")) * tensor(call, 1, "other")[-1] - real_macs(call)
+        for call in _matmuls(census)
+    )
+
+
+def _matmuls(census: Census) -> Iterator[CallRow]:
+    """Those of the model's own whose operands the trace has as they were given: torch.vmap adds a dimension."""
+    return (call for call in census.calls if call.function in _MATMUL and not (call.kernel or call.mapped))
+
+
+@cause(
+    "fvcore-unused",
+    _FVCORE,
+    "What reaches no output of the model is not in the trace: products, norms and resampling whose result nobody uses.",
+    "fvcore/nn/jit_analysis.py:203 (_get_trace_graph); torch/csrc/jit/passes/dead_code_elimination.cpp (2.13.0)",
+)
+def _fvcore_unused(census: Census) -> int:
+    return -sum(map(_unused_charge, census.graph.unused)) if census.graph else 0
+
+
+def _unused_charge(row: UnusedRow) -> int:
+    """What fvcore would count."""
+    each, first = row.count * prod(row.out), row.count * prod(row.shapes[0])
+    if row.aten == "_convolution":
+        transposed = row.out[1] != row.shapes[1][0]
+        return (first if transposed else each) * prod(row.shapes[1][1:])
+    if row.aten == "linear":
+        return first * row.shapes[1][0]
+    if row.aten in {"matmul", "mm", "bmm"}:
+        return first * row.shapes[1][-1]
+    if row.aten == "addmm":
+        return row.count * prod(row.shapes[1]) * row.shapes[2][-1]
+    if row.aten == "einsum":
+        return row.count * _einsum_charge(row.equation, row.shapes)
+    if row.aten in {"layer_norm", "group_norm"}:
+        return (5 if len(row.shapes) > 1 else 4) * first
+    if row.aten == "batch_norm":
+        return {1: 4, 3: 1 if row.shapes[1] == row.shapes[2] else 5, 5: 2}[len(row.shapes)] * first
+    resampled = {"upsample_nearest2d": 1, "upsample_bilinear2d": 4, "grid_sampler": 4}
+    return first if row.aten == "adaptive_avg_pool2d" else resampled.get(row.aten, 0) * each
+
+
+@cause(
+    "fvcore-unused-attention",
+    frozenset({"fvcore"}),
+    "Attention that reaches no output of the model is not in the trace.",
+    "fvcore/nn/jit_analysis.py:203 (_get_trace_graph); torch/csrc/jit/passes/dead_code_elimination.cpp (2.13.0)",
+)
+def _fvcore_unused_attention(census: Census) -> int:
+    rows = census.graph.unused if census.graph else ()
+    return -sum(
+        row.count * prod(row.out[:-1]) * row.shapes[1][-2] * (row.shapes[0][-1] + row.shapes[2][-1])
+        for row in rows
+        if row.aten == "scaled_dot_product_attention"
     )
 
 
 @cause(
     "fvcore-complex-as-real",
     _FVCORE,
-    "A product of complex numbers counts as one multiply-add; it is four.",
-    "fvcore/nn/jit_handles.py:82-124 (shapes alone)",
+    "A product of complex numbers counts as one multiply-add; it is four. For a convolution torch runs three.",
+    "fvcore/nn/jit_handles.py:82-124 (shapes alone); aten/src/ATen/native/Convolution.cpp, complex_convolution",
 )
 def _fvcore_complex(census: Census) -> int:
-    return complex_as_real(census, _fvcore_sees)
+    return complex_as_real(census, lambda row: _fvcore_sees(row) and row.function != "_convolution_mode")
 
 
 no_number(
@@ -241,9 +295,7 @@ no_number(
         source="fvcore/nn/jit_handles.py:225",
         backends=_FVCORE,
         words=re.compile("^IndexError: list index out of range"),
-        applies=lambda census: any(
-            call.function in _MATMUL and not call.kernel and len(tensor(call, 1, "other")) == 1 for call in census.calls
-        ),
+        applies=lambda census: any(len(tensor(call, 1, "other")) == 1 for call in _matmuls(census)),
     )
 )
 no_number(

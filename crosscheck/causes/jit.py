@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from crosscheck.causes.declare import NoNumber, has_compiled, has_scripted, no_number
+from crosscheck.records import Census
 
-_TRACED = frozenset({"fvcore", "fvcore-plain", "fvcore-meta", "torchprofile"})
+_TRACED = frozenset({"fvcore", "fvcore-plain", "fvcore-meta", "torchprofile", "onnx-tool"})
 
-no_number(
-    NoNumber(
-        name="jit-compiled",
-        summary="The counter reads a trace by torch.jit, which refuses compiled modules.",
-        source="torch/_dynamo/eval_frame.py (error_on_nested_jit_trace); fvcore #137",
-        backends=_TRACED,
-        words=re.compile("torch.jit.trace a dynamo-optimized function"),
-        applies=has_compiled,
-    )
+
+def _refused(name: str, summary: str, source: str, words: str, applies: Callable[[Census], bool]) -> None:
+    no_number(NoNumber(f"jit-{name}", summary, source, _TRACED, re.compile(words), applies))
+
+
+_refused(
+    "compiled",
+    "The counter reads a trace by torch.jit, which refuses compiled modules.",
+    "torch/_dynamo/eval_frame.py:1127-1131 (2.13.0, error_on_nested_jit_trace); fvcore #137",
+    "torch.jit.trace a dynamo-optimized function",
+    has_compiled,
 )
-no_number(
-    NoNumber(
-        name="jit-scripted",
-        summary="The counter traces with torch.jit without naming the module, and a scripted module is then no part "
-        "of the trace.",
-        source="torch/csrc/jit/frontend/tracer.cpp, gatherParametersAndBuffers (2.13.0)",
-        backends=_TRACED,
-        words=re.compile("is not part of the active trace"),
-        applies=has_scripted,
-    )
+_refused(
+    "scripted",
+    "The counter traces with torch.jit without naming the module, and a scripted module is then no part of the trace.",
+    "torch/csrc/jit/frontend/tracer.cpp, gatherParametersAndBuffers (2.13.0)",
+    "is not part of the active trace",
+    has_scripted,
+)
+_refused(
+    "functional-call",
+    "The counter reads a trace by torch.jit, while which torch.func.functional_call refuses.",
+    "torch/nn/utils/stateless.py:265 (2.13.0)",
+    "The stateless API can't be used with Jitted modules",
+    lambda census: "functional_call" in census.untraceable,
+)
+_refused(
+    "checkpoint",
+    "The counter reads a trace by torch.jit, which knows inside a reentrant checkpoint the tensors alone that it was "
+    "given, and no parameter of the module.",
+    "torch/utils/checkpoint.py:237,273-274 (2.13.0, CheckpointFunction); torch/csrc/jit/frontend/tracer.cpp, getValue",
+    "(unordered_map|_Map_base)::at",
+    lambda census: "checkpoint" in census.untraceable,
 )

@@ -9,7 +9,15 @@ from __future__ import annotations
 import re
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, cause, has_compiled, has_lazy, has_scripted, no_number, products
+from crosscheck.causes.declare import (
+    NoNumber,
+    cause,
+    given,
+    has_lazy,
+    is_complex,
+    no_number,
+    products,
+)
 from crosscheck.records import Census, NodeRow, OpRow, Shape
 
 _ONNX_TOOL = frozenset({"onnx-tool"})
@@ -153,9 +161,9 @@ def _unlike(a: Shape, b: Shape, out: Shape) -> int:
     "onnx_tool/node.py:1090-1101 (1.0.1)",
 )
 def _einsum(census: Census) -> int:
-    nodes = [node for node in census.exported if node.op_type == "Einsum"]
-    if not nodes:
+    if not census.exported:
         return 0
+    nodes = (node for node in census.exported if node.op_type == "Einsum")
     ran = sum(row.macs for row in products(census) if row.function in _EINSUMS)
     return sum(node.count * _sizes(node) for node in nodes) - ran
 
@@ -328,8 +336,20 @@ no_number(
 )
 
 
+no_number(
+    NoNumber(
+        name="onnx-tool-lstm-projection",
+        summary="The exporter has no node for an LSTM with proj_size.",
+        source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:4257-4260 (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile("LSTMs with projections"),
+        applies=lambda census: any("weight_hr_l0" in module.parameters for module in census.modules),
+    )
+)
+
+
 def _is_grouped(row: OpRow) -> bool:
-    """Of a single head of keys no shape tells whether it is for a group or broadcast, which is exported."""
+    """Of a single head of keys the call alone tells whether it is for a group or broadcast, which is exported."""
     if row.op != "attention":
         return False
     query, key = row.shapes[:2]
@@ -343,18 +363,25 @@ no_number(
         source="torch/onnx/_internal/torchscript_exporter/symbolic_opset14.py:155-158 (2.13.0)",
         backends=_ONNX_TOOL,
         words=re.compile("not implemented if enable_gqa is True"),
-        applies=lambda census: any(map(_is_grouped, census.ops)),
+        applies=lambda census: (
+            any(map(_is_grouped, census.ops))
+            or any(given(call)[1].get("enable_gqa") == "True" for call in census.calls)
+        ),
     )
 )
-_NO_NODE = frozenset("rms_norm bilinear addbmm".split())
+_NO_NODE = frozenset(
+    "rms_norm bilinear addbmm inner vdot addmv addr kron chain_matmul linalg_multi_dot matrix_power "
+    "linalg_matrix_power linalg_vecdot cov corrcoef".split()
+)
 no_number(
     NoNumber(
         name="onnx-tool-not-exported",
-        summary="The exporter has no node for rms_norm, bilinear and addbmm.",
+        summary="The exporter has no node for rms_norm, bilinear, addbmm, inner, vdot, addmv, addr, kron, cov, several "
+        "of torch.linalg, and for x.mT, x.mH and x.H.",
         source="torch/onnx/_internal/torchscript_exporter/utils.py:1792 (2.13.0)",
         backends=_ONNX_TOOL,
-        words=re.compile(r"Exporting the operator 'aten::(rms_norm|bilinear|addbmm)' to ONNX"),
-        applies=lambda census: any(row.function in _NO_NODE for row in census.ops),
+        words=re.compile(r"Exporting the operator 'aten::\w+' to ONNX"),
+        applies=lambda census: bool(census.transposed) or any(row.function in _NO_NODE for row in census.ops),
     )
 )
 
@@ -375,6 +402,34 @@ no_number(
         backends=_ONNX_TOOL,
         words=re.compile("output size that are not factor of input size"),
         applies=lambda census: any(map(_is_uneven, census.ops)),
+    )
+)
+
+
+def _is_unbatched_pool(node: NodeRow) -> bool:
+    kernel, x = node.attributes.get("kernel_shape", ()), node.inputs[0]
+    pool = node.op_type in {"AveragePool", "MaxPool"} and isinstance(kernel, tuple) and x is not None
+    return pool and (len(x or ()) < 3 or len(x or ()) != len(kernel) + 2)  # type: ignore[arg-type]
+
+
+no_number(
+    NoNumber(
+        name="onnx-tool-unbatched-pool",
+        summary="The exporter writes a pool as it comes, and ONNX has none without a batch: onnx-tool finds no shape.",
+        source="onnx_tool/node.py:1254-1284 (1.0.1)",
+        backends=_ONNX_TOOL,
+        words=re.compile("IndexError: list index out of range|local variable 'outshape'"),
+        applies=lambda census: any(map(_is_unbatched_pool, census.exported)),
+    )
+)
+no_number(
+    NoNumber(
+        name="onnx-tool-complex",
+        summary="The exporter knows no complex numbers.",
+        source="torch/csrc/jit/passes/onnx/helper.cpp, ATenTypeToOnnxType (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile(r"Unknown number type: complex|Complex\w+ is an unexpected tensor scalar type"),
+        applies=lambda census: any(row.complex_part or is_complex(row) for row in census.ops),
     )
 )
 no_number(
@@ -407,37 +462,24 @@ no_number(
         applies=lambda census: any(node.op_type in _UNKNOWN for node in census.exported),
     )
 )
+
+
+def _is_spelled_out(node: NodeRow) -> bool:
+    equation = str(node.attributes["equation"])
+    return "->" in equation and "." not in equation
+
+
 no_number(
     NoNumber(
         name="onnx-tool-einsum-operands",
-        summary="onnx-tool takes an einsum of two operands alone, without an ellipsis.",
+        summary="onnx-tool takes an einsum of two operands alone, without an ellipsis and with an output.",
         source="onnx_tool/node.py:1070-1074,1077-1088 (1.0.1)",
         backends=_ONNX_TOOL,
         words=re.compile("IndexError: list index out of range|KeyError"),
         applies=lambda census: any(
-            node.op_type == "Einsum" and (len(node.inputs) != 2 or "." in str(node.attributes["equation"]))
+            node.op_type == "Einsum" and not (len(node.inputs) == 2 and _is_spelled_out(node))
             for node in census.exported
         ),
-    )
-)
-no_number(
-    NoNumber(
-        name="onnx-tool-compiled",
-        summary="The exporter traces by torch.jit, which refuses compiled modules.",
-        source="torch/_dynamo/eval_frame.py:1127-1131 (2.13.0)",
-        backends=_ONNX_TOOL,
-        words=re.compile("torch.jit.trace a dynamo-optimized function"),
-        applies=has_compiled,
-    )
-)
-no_number(
-    NoNumber(
-        name="onnx-tool-scripted",
-        summary="The exporter traces by torch.jit, and a scripted module is no part of the trace.",
-        source="torch/csrc/jit/frontend/tracer.cpp, gatherParametersAndBuffers (2.13.0)",
-        backends=_ONNX_TOOL,
-        words=re.compile("is not part of the active trace"),
-        applies=has_scripted,
     )
 )
 no_number(

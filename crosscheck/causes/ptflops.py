@@ -10,6 +10,7 @@ from math import prod
 from crosscheck.causes.declare import (
     NoNumber,
     argument,
+    by_name,
     cause,
     complex_as_real,
     given,
@@ -18,6 +19,7 @@ from crosscheck.causes.declare import (
     is_one_of,
     no_number,
     products,
+    projects_state,
     real_macs,
     tensor,
     without_batch,
@@ -72,8 +74,8 @@ def _no_rule(census: Census) -> int:
 @cause(
     "ptflops-aten-complex-as-real",
     _ATEN,
-    "A product of complex numbers counts as one multiply-add; it is four.",
-    "ptflops/aten_ops.py:23-106 (0.7.5), of shapes alone",
+    "A product of complex numbers counts as one multiply-add; it is four. For a convolution torch runs three.",
+    "ptflops/aten_ops.py:23-106 (0.7.5), of shapes alone; aten/src/ATen/native/Convolution.cpp, complex_convolution",
 )
 def _complex(census: Census) -> int:
     return complex_as_real(census, lambda row: row.aten in _HANDLED)
@@ -376,6 +378,16 @@ def _recurrent(census: Census) -> int:
 
 
 @cause(
+    "ptflops-lstm-projection",
+    _PYTORCH,
+    "ptflops leaves out the product by which an nn.LSTM with proj_size projects its states.",
+    "ptflops/pytorch_ops.py:105-109,143-150 (0.7.5)",
+)
+def _projection(census: Census) -> int:
+    return -sum(row.macs for _, row in _recurrent_rows(census) if projects_state(row, census.modules[row.module]))
+
+
+@cause(
     "ptflops-unbatched-recurrent",
     _PYTORCH,
     "ptflops multiplies by both leading sizes of the input of nn.RNN, nn.GRU and nn.LSTM; without a batch they are the "
@@ -384,7 +396,7 @@ def _recurrent(census: Census) -> int:
 )
 def _unbatched_recurrent(census: Census) -> int:
     rows = ((without_batch(census.modules[row.module]), cell, row) for cell, row in _recurrent_rows(census))
-    return int(sum((times - 1) * (row.macs + _recurrent_extras(census, cell, row)) for times, cell, row in rows))
+    return int(sum((times - 1) * _recurrent_charge(census, cell, row) for times, cell, row in rows))
 
 
 #: Gates, and operations on each element of the state besides the products.
@@ -402,8 +414,16 @@ def _recurrent_products(census: Census) -> Iterator[int]:
     return (row.macs for _, row in _recurrent_rows(census))
 
 
+def _recurrent_charge(census: Census, cell: str, row: OpRow) -> Fraction:
+    """What its hook counts for a row of products."""
+    left_out = projects_state(row, census.modules[row.module])
+    return Fraction(0) if left_out else row.macs + _recurrent_extras(census, cell, row)
+
+
 def _recurrent_extras(census: Census, cell: str, row: OpRow) -> Fraction:
     """Half of it for each of the two products that a state comes from."""
+    if projects_state(row, census.modules[row.module]):
+        return Fraction(0)
     gates, each = _CELLS[cell]
     if row.aten == "mkldnn_rnn_layer":  # a layer in one direction at once
         biases = sum(shape[0] for shape in row.shapes[3:5]) if _is_biased(census, row.module) else 0
@@ -441,8 +461,7 @@ def _shared(census: Census) -> int:
     modules = census.modules
     again = sum((modules[call.module].visits - 1) * _by_module(call, modules[call.module]) for call in _hooked(census))
     recurrent = sum(
-        (modules[row.module].visits - 1) * (row.macs + _recurrent_extras(census, cell, row))
-        for cell, row in _recurrent_rows(census)
+        (modules[row.module].visits - 1) * _recurrent_charge(census, cell, row) for cell, row in _recurrent_rows(census)
     )
     return int(again + recurrent)
 
@@ -494,6 +513,47 @@ _fails(
     "ptflops/pytorch_ops.py:390 (0.7.5)",
     r"_addmm_tensor_flops_hook\(\) got an unexpected keyword argument",
     lambda call: call.function == "torch.baddbmm" and bool({"batch1", "batch2"} & given(call)[1].keys()),
+)
+_RECURRENT = "RNN GRU LSTM RNNCell GRUCell LSTMCell"
+#: Classes whose hook reads the first input.
+_READ = " ".join(
+    (
+        _RECURRENT,
+        *_NORMS.values(),
+        *(_HOOKED[f"F.{name}"] for name in "linear conv1d conv_transpose1d avg_pool1d".split()),
+    )
+)
+no_number(
+    NoNumber(
+        name="ptflops-input-by-name",
+        summary="ptflops' hooks take a layer's input by position, and hooks are given none by name: conv(input=x).",
+        source="ptflops/pytorch_ops.py:36,47,52,63,138,165 (0.7.5)",
+        backends=_PYTORCH,
+        words=re.compile("IndexError'>: tuple index out of range"),
+        applies=lambda census: any(by_name(module, _READ) for module in census.modules),
+    )
+)
+no_number(
+    NoNumber(
+        name="ptflops-attention-by-name",
+        summary="ptflops' hook of nn.MultiheadAttention takes three inputs by position, no more and no less.",
+        source="ptflops/pytorch_ops.py:183 (0.7.5)",
+        backends=_PYTORCH,
+        words=re.compile(r"ValueError'>: (not enough|too many) values to unpack \(expected 3"),
+        applies=lambda census: any(
+            is_one_of(module, "MultiheadAttention") and {*module.positional} - {3} for module in census.modules
+        ),
+    )
+)
+no_number(
+    NoNumber(
+        name="ptflops-packed-sequence",
+        summary="ptflops asks the input of a recurrent layer for its shape, and a packed sequence has none.",
+        source="ptflops/pytorch_ops.py:139 (0.7.5)",
+        backends=_PYTORCH,
+        words=re.compile("'PackedSequence' object has no attribute 'shape'"),
+        applies=lambda census: any(module.packed and is_one_of(module, _RECURRENT) for module in census.modules),
+    )
 )
 no_number(
     NoNumber(

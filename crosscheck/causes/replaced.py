@@ -17,10 +17,12 @@ from crosscheck.causes.declare import (
     TENSOR,
     NoNumber,
     argument,
+    by_name,
     cause,
     given,
     has_lazy,
     has_scripted,
+    is_one_of,
     no_number,
     products,
     real_macs,
@@ -72,6 +74,8 @@ _CALFLOPS = _Tool(
         "binding": "calflops/pytorch_ops.py:67-79,312 (0.3.2)",
         "first": "calflops/pytorch_ops.py:230 (0.3.2)",
         "shared": "calflops/utils.py:278-282 (0.3.2)",
+        "recurrent": "calflops/pytorch_ops.py:400,428 (0.3.2)",
+        "packed": "calflops/pytorch_ops.py:401 (0.3.2)",
     },
     split_twice=True,
 )
@@ -96,6 +100,8 @@ _FLOPS_PROFILER = _Tool(
         "operands": "flops_profiler/profiler.py:943 (0.1.2)",
         "binding": "flops_profiler/profiler.py:714-727,922,960 (0.1.2)",
         "shared": "flops_profiler/profiler.py:1397-1402 (0.1.2)",
+        "recurrent": "flops_profiler/profiler.py:1219,1246 (0.1.2)",
+        "packed": "flops_profiler/profiler.py:1220 (0.1.2)",
     },
     root=False,
 )
@@ -121,6 +127,8 @@ _DEEPSPEED = _Tool(
         "operands": "deepspeed/profiling/flops_profiler/profiler.py:790 (0.19.8)",
         "binding": "deepspeed/profiling/flops_profiler/profiler.py:553-565,769,830 (0.19.8)",
         "first": "deepspeed/profiling/flops_profiler/profiler.py:721 (0.19.8)",
+        "recurrent": "deepspeed/profiling/flops_profiler/profiler.py:1070,1097 (0.19.8)",
+        "packed": "deepspeed/profiling/flops_profiler/profiler.py:1071 (0.19.8)",
     },
 )
 _TOOLS = (_CALFLOPS, _FLOPS_PROFILER, _DEEPSPEED)
@@ -496,6 +504,14 @@ _fails(
     "^AttributeError: '(list|tuple)' object has no attribute 'shape'",
     _any("torch.einsum", lambda call: any(word in ("list", "tuple") for word in call.arguments)),
 )
+_fails(
+    _TOOLS,
+    "einsum-sublists",
+    "TOOL takes the first argument of an einsum for its equation, where it may be an operand and lists follow each.",
+    "operands",
+    "^AttributeError: 'Tensor' object has no attribute 'replace'",
+    _any("torch.einsum", lambda call: call.arguments[0] == TENSOR),
+)
 
 #: Signatures of the functions that work FLOPs out, where they take less than torch's own.
 _SIGNATURES: dict[str, Callable[..., None]] = {
@@ -584,3 +600,30 @@ _fails(
     "^IndexError: tuple index out of range",
     _any("F.interpolate F.upsample", lambda call: not given(call)[0]),
 )
+
+
+def _hooked(census: Census, tool: _Tool) -> Iterator[ModuleRow]:
+    """Modules whose own hooks run."""
+    return (module for module in census.modules if tool.root or not _is_root(module))
+
+
+_RECURRENT = "RNN GRU LSTM RNNCell GRUCell LSTMCell"
+for _tool in _TOOLS:
+    _fails(
+        (_tool,),
+        "recurrent-by-name",
+        "TOOL has hooks for recurrent layers, which take the input by position, and hooks are given none by name.",
+        "recurrent",
+        "^IndexError: tuple index out of range",
+        lambda census, tool=_tool: any(by_name(module, _RECURRENT) for module in _hooked(census, tool)),  # type: ignore[misc]
+    )
+    _fails(
+        (_tool,),
+        "packed-sequence",
+        "TOOL asks the input of a recurrent layer for its shape, and a packed sequence has none.",
+        "packed",
+        "^AttributeError: 'PackedSequence' object has no attribute 'shape'",
+        lambda census, tool=_tool: any(  # type: ignore[misc]
+            module.packed and is_one_of(module, _RECURRENT) for module in _hooked(census, tool)
+        ),
+    )

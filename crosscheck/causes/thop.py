@@ -10,7 +10,9 @@ from math import prod
 from crosscheck.causes.declare import (
     GATES,
     NoNumber,
+    as_real,
     attention_macs,
+    by_name,
     cause,
     complex_as_real,
     elements,
@@ -20,6 +22,7 @@ from crosscheck.causes.declare import (
     is_one_of,
     no_number,
     products,
+    projects_state,
     summed,
     without_batch,
 )
@@ -122,13 +125,20 @@ def _thop_avgpool(row: OpRow, module: ModuleRow) -> int:
 
 @_thop_charge(
     "thop-adaptive-avgpool",
-    "AdaptiveAvgPool2d AdaptiveAvgPool3d",
-    "thop charges nn.AdaptiveAvgPool one MAC an output element and one for each input element that goes into it.",
+    "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d",
+    "thop charges nn.AdaptiveAvgPool one MAC an output element and one for each input element that goes into it; "
+    "without a batch a dimension is left out.",
     "thop/vision/basic_hooks.py:114-121; thop/vision/calc_func.py:69-72",
 )
 def _thop_adaptive_avgpool(row: OpRow, module: ModuleRow) -> int:
-    pools = row.op == "resample" or row.aten == "mean"  # an output of size 1 is a mean
-    return elements(row) + row.count * prod(row.out) if pools else 0
+    if row.op != "resample" and row.aten != "mean":  # an output of size 1 is a mean
+        return 0
+    dims = int(module.base[-2])
+    pooled = list(zip(row.shapes[0], row.out, strict=True))[-dims:]
+    operator = 3 if dims == 3 else 2  # torch pools one dimension as two
+    seen = pooled if len(row.shapes[0]) > operator + 1 else pooled[1:]
+    window = prod(before / after for before, after in seen)  # the fractions of float64 that thop has
+    return row.count * int((window + 1) * prod(row.out))
 
 
 @_thop_charge(
@@ -141,7 +151,7 @@ def _thop_transposed(row: OpRow, module: ModuleRow) -> int:
     if row.op != "conv":
         return 0
     weight = row.shapes[1]
-    return _thop_convolution(row, module, groups=row.out[1] // weight[1]) - row.macs
+    return _thop_convolution(row, module, groups=row.out[1] // weight[1]) - as_real(row)
 
 
 @_thop_charge(
@@ -154,11 +164,13 @@ def _thop_unbatched(row: OpRow, module: ModuleRow) -> int:
     if row.op != "conv" or not _unbatched(row, module):
         return 0
     x, weight = row.shapes[:2]
-    return _thop_convolution(row, module, groups=x[1] // weight[1]) - row.macs
+    return _thop_convolution(row, module, groups=x[1] // weight[1]) - as_real(row)
 
 
 def _thop_convolution(row: OpRow, module: ModuleRow, groups: int) -> int:
     """What thop/vision/calc_func.py:28-34 says."""
+    if row.complex_part in (1, 2):  # the layer is called once
+        return 0
     x, weight = row.shapes[:2]
     channels = x[2] if _unbatched(row, module) else x[1]
     return row.count * prod(row.out) * (channels // groups) * prod(weight[2:])
@@ -177,7 +189,25 @@ def _unbatched(row: OpRow, module: ModuleRow) -> bool:
     "thop/rnn_hooks.py:6-75",
 )
 def _thop_recurrent(row: OpRow, module: ModuleRow) -> Fraction:
-    return gate_charges(row, module.class_name.rpartition(".")[2])
+    return gate_charges(row, module)
+
+
+@_thop_charge(
+    "thop-lstm-projection",
+    "LSTM",
+    "thop takes the states of an nn.LSTM with proj_size for as wide as its cells, and leaves the projection out.",
+    "thop/rnn_hooks.py:56-72,180-188",
+)
+def _thop_projection(row: OpRow, module: ModuleRow) -> Fraction:
+    """Of each layer and direction one projection makes a state of ``narrow`` of one of ``wide``."""
+    if not projects_state(row, module):
+        return Fraction(0)
+    narrow, wide = module.parameters["weight_hr_l0"]
+    projections = [name for name in module.parameters if name.startswith("weight_hr")]
+    directions = 2 if "weight_hr_l0_reverse" in projections else 1
+    read = 1 + directions * (1 - Fraction(directions, len(projections)))  # by itself, and by all layers but the first
+    each = 4 * wide * (wide - narrow) * read - narrow * wide
+    return row.count * prod(row.out[:-1]) * each
 
 
 @_thop_charge(
@@ -185,13 +215,29 @@ def _thop_recurrent(row: OpRow, module: ModuleRow) -> Fraction:
     "RNN GRU LSTM",
     "thop multiplies by both leading sizes of the input of nn.RNN, nn.GRU and nn.LSTM; without a batch they are the "
     "steps and the width.",
-    "thop/rnn_hooks.py:93-101,119,121",
+    "thop/rnn_hooks.py:96-102,117,119",
 )
 def _thop_unbatched_recurrent(row: OpRow, module: ModuleRow) -> Fraction:
+    return (without_batch(module) - 1) * _thop_once(row, module)
+
+
+@_thop_charge(
+    "thop-packed-sequence",
+    "RNN GRU LSTM",
+    "thop takes a packed sequence for one of the longest sequence's steps in each.",
+    "thop/rnn_hooks.py:93-95,117,119",
+)
+def _thop_packed(row: OpRow, module: ModuleRow) -> Fraction:
+    rows = sum(prod(shape[:-1]) for shape in module.outputs)
+    packed = sum(shape[0] for shape in module.outputs if len(shape) == 2) if module.packed else 0
+    return Fraction(sum(map(prod, module.packed)) - packed, rows or 1) * _thop_once(row, module)
+
+
+def _thop_once(row: OpRow, module: ModuleRow) -> Fraction:
+    """What thop counts for a step of a sequence."""
     if row.op != "linear":
         return Fraction(0)
-    once = row.macs + gate_charges(row, module.class_name.rpartition(".")[2])
-    return (without_batch(module) - 1) * once
+    return row.macs + gate_charges(row, module) + _thop_projection(row, module)
 
 
 def _thop_rule(row: OpRow, module: ModuleRow) -> bool:
@@ -297,7 +343,7 @@ def _thop_direct(census: Census) -> int:
 )
 def _thop_shared(census: Census) -> int:
     def charged(row: OpRow, module: ModuleRow) -> int | Fraction:
-        counted = row.macs if _thop_rule(row, module) and not row.direct else 0
+        counted = as_real(row) if _thop_rule(row, module) and not row.direct else 0
         return (module.visits**2 - 1) * (counted + sum(charge(row, module) for charge in _THOP_CHARGES))
 
     return summed(census, charged)
@@ -310,7 +356,7 @@ def _thop_shared(census: Census) -> int:
     "thop/vision/calc_func.py:90-91 (shapes alone)",
 )
 def _thop_complex(census: Census) -> int:
-    return complex_as_real(census, lambda row: not row.direct and _thop_rule(row, census.modules[row.module]))
+    return complex_as_real(census, lambda row: not row.direct and _thop_rule(row, census.modules[row.module]), as_real)
 
 
 no_number(
@@ -332,5 +378,34 @@ no_number(
         backends=_THOP,
         words=re.compile("Can't add a new parameter after ScriptModule construction"),
         applies=has_scripted,
+    )
+)
+
+
+#: Classes whose hook reads the first input, as far as it counts.
+_READ = (
+    f"{_CONVS} {_RECURRENT} BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d "
+    "SyncBatchNorm LayerNorm PReLU LeakyReLU Softmax AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d"
+)
+_UPSAMPLED = "Upsample UpsamplingBilinear2d UpsamplingNearest2d"
+
+
+def _thop_reads_nothing(census: Census) -> bool:
+    read = any(by_name(module, _READ) for module in census.modules)
+    return read or any(
+        by_name(census.modules[row.module], _UPSAMPLED) and _thop_upsample(row, census.modules[row.module])
+        for row in census.ops
+    )
+
+
+no_number(
+    NoNumber(
+        name="thop-input-by-name",
+        summary="thop's hooks take a layer's input by position, and hooks are given none by name: conv(input=x).",
+        source="thop/vision/basic_hooks.py:23,64,83,91,99,116,135; thop/rnn_hooks.py:18,50,81,93; "
+        "torch/nn/modules/module.py, _call_impl",
+        backends=_THOP,
+        words=re.compile("^IndexError: tuple index out of range"),
+        applies=_thop_reads_nothing,
     )
 )

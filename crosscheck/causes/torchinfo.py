@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, cause, complex_as_real, has_compiled, is_complex, no_number, products
+from crosscheck.causes.declare import NoNumber, as_real, cause, complex_as_real, has_compiled, no_number, products
 from crosscheck.records import Census, ModuleRow, OpRow, Shape
 
 _TORCHINFO = frozenset({"torchinfo"})
@@ -54,16 +54,12 @@ def _hooked(census: Census) -> Iterator[tuple[ModuleRow, int]]:
     macs = dict.fromkeys(range(len(census.modules)), 0)
     for row in products(census):
         if _is_layers_own(row):
-            macs[row.module] += _as_real(row)
+            macs[row.module] += as_real(row)
     return ((module, macs[i]) for i, module in enumerate(census.modules) if _is_hooked(module))
 
 
 def _is_layers_own(row: OpRow) -> bool:
     return row.op != "attention" and not row.direct
-
-
-def _as_real(row: OpRow) -> int:
-    return row.macs // 4 if is_complex(row) else row.macs
 
 
 @cause(
@@ -166,7 +162,7 @@ def _direct(census: Census) -> int:
     "torchinfo/layer_info.py:233-245 (1.8.0), of shapes alone",
 )
 def _complex(census: Census) -> int:
-    return complex_as_real(census, lambda row: _is_layers_own(row) and _is_hooked(census.modules[row.module]))
+    return complex_as_real(census, lambda row: _is_layers_own(row) and _is_hooked(census.modules[row.module]), as_real)
 
 
 no_number(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, cause, complex_as_real, hidden_from, no_number, products
+from crosscheck.causes.declare import NoNumber, as_ran, cause, complex_as_real, hidden_from, no_number, products, traced
 from crosscheck.records import AttentionRow, Census, ModuleRow, OpRow, UnusedRow
 
 _TORCHPROFILE = frozenset({"torchprofile"})
@@ -35,8 +35,13 @@ def _outputs(row: OpRow | UnusedRow) -> int:
     "torchprofile/handlers.py:73-74,191-192 (0.1.0)",
 )
 def _elementwise(census: Census) -> int:
-    rows = (row for row in census.ops if row.aten in {"mul", "mul_"} and row.function in _MUL)
+    rows = (row for row in census.ops if row.aten in {"mul", "mul_"} and row.function in _MUL and not _is_dropout(row))
     return sum(_outputs(row) for row in rows if row.out)  # those of no dimensions are among the sizes
+
+
+def _is_dropout(row: OpRow) -> bool:
+    """Of attention weights, which is one operator in the trace; nothing else there is a product of two tensors."""
+    return row.function == "multi_head_attention_forward" and len(row.shapes) == 2
 
 
 @cause(
@@ -97,9 +102,13 @@ def _resample(census: Census) -> int:
     return sum(_samples(row) * _outputs(row) for row in census.ops if row.op == "resample")
 
 
+#: Of grid sampling, by its interpolation.
+_SAMPLES = {0: 4, 1: 0, 2: 16}
+
+
 def _samples(row: OpRow) -> int:
     if row.aten.startswith("grid_sampler"):
-        return {0: 4, 1: 0, 2: 16}[row.interpolation]
+        return _SAMPLES[row.interpolation]
     return 4 if row.aten == "upsample_bilinear2d" else 0
 
 
@@ -107,7 +116,7 @@ def _is_seen(row: OpRow) -> bool:
     """Whether a product has a handler, whatever it makes of it."""
     if row.op == "conv":
         return row.function != "_convolution_mode"
-    return row.op == "attention" or row.function in _PRODUCTS
+    return row.op == "attention" or traced(row) in _PRODUCTS
 
 
 @cause(
@@ -118,16 +127,12 @@ def _is_seen(row: OpRow) -> bool:
     "torchprofile/handlers.py:77-84 (0.1.0)",
 )
 def _transposed(census: Census) -> int:
-    return sum(_convolution(row) - _as_real(row) for row in census.ops if row.op == "conv" and _is_seen(row))
+    return sum(_convolution(row) - as_ran(row) for row in census.ops if row.op == "conv" and _is_seen(row))
 
 
 def _convolution(row: OpRow | UnusedRow) -> int:
     first, second, *kernel = row.shapes[1]
     return _outputs(row) * (second if row.out[1] == first else first) * prod(kernel)
-
-
-def _as_real(row: OpRow) -> int:
-    return row.macs // 4 if row.dtype.startswith("complex") else row.macs
 
 
 @cause(
@@ -160,16 +165,33 @@ def _einsum_charge(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
 )
 def _projection(census: Census) -> int:
     return sum(
-        len(module.paths) * sum(_lstm(module, out[0] * out[1]) for out in module.outputs)
+        len(module.paths) * sum(_lstm(module, prod(out[:-1])) for out in module.outputs)
         - sum(row.macs for row in products(census) if row.module == i and row.function == "lstm" and not row.direct)
         for i, module in enumerate(census.modules)
-        if "weight_hr_l0" in module.parameters and all(len(out) == 3 for out in module.outputs)
+        if "weight_hr_l0" in module.parameters
+    )
+
+
+@cause(
+    "torchprofile-packed-sequence",
+    _TORCHPROFILE,
+    "torchprofile multiplies by the first two sizes of what an LSTM returns; of a packed sequence the second is its "
+    "width.",
+    "torchprofile/handlers.py:117 (0.1.0)",
+)
+def _packed(census: Census) -> int:
+    modules = (module for module in census.modules if module.base == "LSTM" and module.packed)
+    return sum(
+        len(module.paths) * (_lstm(module, prod(out)) - _lstm(module, out[0]))
+        for module in modules
+        for out in module.outputs
+        if len(out) == 2
     )
 
 
 def _lstm(module: ModuleRow, steps: int) -> int:
     """Four gates a layer and direction, of ``width`` each, as it sees it."""
-    width, inputs = module.parameters["weight_hr_l0"][0], module.parameters["weight_ih_l0"][1]
+    width, inputs = module.parameters["weight_hh_l0"][1], module.parameters["weight_ih_l0"][1]
     layers = sum(re.fullmatch(r"weight_ih_l\d+", name) is not None for name in module.parameters)
     directions = 2 if "weight_ih_l0_reverse" in module.parameters else 1
     gates = (inputs + width) + (layers - 1) * (width * directions + width)
@@ -230,7 +252,11 @@ def _charge(row: UnusedRow) -> int:
         return _convolution(row)
     if row.aten == "scaled_dot_product_attention":
         return _outputs(row) // row.out[-1] * row.shapes[1][-2] * (row.shapes[0][-1] + row.shapes[2][-1])
-    each = {"upsample_nearest2d": 0, "upsample_bilinear2d": 4, "batch_norm": len(row.shapes) == 5}
+    if row.aten == "einsum":
+        return row.count * _einsum_charge(row.equation, row.shapes)
+    if row.aten == "grid_sampler":
+        return _SAMPLES[row.interpolation] * _outputs(row)
+    each = {"mm": 0, "upsample_nearest2d": 0, "upsample_bilinear2d": 4, "batch_norm": len(row.shapes) == 5}
     if row.aten in {"layer_norm", "group_norm", "instance_norm"}:
         return _outputs(row) * (len(row.shapes) > 1)
     if row.aten.startswith("mul") and not row.out:
@@ -288,6 +314,17 @@ no_number(
         backends=_TORCHPROFILE,
         words=re.compile(r"We don't have an op for aten::\w+"),
         applies=lambda census: bool(census.bool_numbers),
+    )
+)
+no_number(
+    NoNumber(
+        name="torchprofile-complex-convolution",
+        summary="Torch makes a complex convolution of three real ones and a complex number, which torchprofile can't "
+        "read.",
+        source="torchprofile/trace.py:98 (0.1.0)",
+        backends=_TORCHPROFILE,
+        words=re.compile("'torch._C.Node' object has no attribute 'cs'"),
+        applies=lambda census: any(row.complex_part for row in census.ops),
     )
 )
 no_number(

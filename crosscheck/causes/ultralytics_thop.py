@@ -8,6 +8,7 @@ from math import prod
 
 from crosscheck.causes.declare import (
     GATES,
+    as_real,
     cause,
     complex_as_real,
     einsum,
@@ -16,7 +17,7 @@ from crosscheck.causes.declare import (
     products,
     summed,
 )
-from crosscheck.records import Census, ModuleRow, OpRow
+from crosscheck.records import Census, EinsumRow, ModuleRow, OpRow
 
 _TOOL = frozenset({"ultralytics-thop"})
 
@@ -91,7 +92,7 @@ def _softmax_rows(row: OpRow, module: ModuleRow) -> int:
     _TOOL,
     "ultralytics-thop takes the output projection of F.multi_head_attention_forward for one from the embedding's width "
     "to itself; it may lead to any other.",
-    "thop/profile.py:144-152; thop/vision/basic_hooks.py:202 (ultralytics-thop 2.2.3)",
+    "thop/profile.py:144-150; thop/vision/basic_hooks.py:202 (ultralytics-thop 2.2.3)",
 )
 def _output_width(census: Census) -> int:
     widths = {row.module: row.query[-3] * row.query[-1] for row in census.attention if row.function == _MULTI_HEAD}
@@ -173,7 +174,7 @@ def _bilinear(row: OpRow, module: ModuleRow) -> int:
     "thop/rnn_hooks.py:15-89",
 )
 def _recurrent(row: OpRow, module: ModuleRow) -> Fraction:
-    return gate_charges(row, module.base)
+    return gate_charges(row, module)
 
 
 def _missed(census: Census, why: Callable[[OpRow, ModuleRow], bool]) -> int:
@@ -197,11 +198,16 @@ def _by_class(row: OpRow, module: ModuleRow) -> bool:
     "ultralytics-thop-no-rule",
     _TOOL,
     "Products written as functions other than matmul, @, bmm, einsum, linear, attention and nn.MultiheadAttention's "
-    "have no rule: F.conv2d, addmm, baddbmm, mm, mv.",
+    "have no rule: F.conv2d, addmm, baddbmm, mm, mv, operators of torch.ops.",
     "thop/profile.py:177-189 (ultralytics-thop 2.2.3)",
 )
 def _no_rule(census: Census) -> int:
-    return -_missed(census, lambda row, module: row.function not in _FUNCTIONS)
+    return -_missed(census, lambda row, module: not _is_function(row))
+
+
+def _is_function(row: OpRow) -> bool:
+    """Whether the mode counts what a product came from."""
+    return row.function in _FUNCTIONS and not row.by_operator
 
 
 @cause(
@@ -214,7 +220,7 @@ def _inside(census: Census) -> int:
     ruled = {path for module in census.modules if module.base in _RULED for each in module.paths for path in each}
 
     def inside(row: OpRow, module: ModuleRow) -> bool:
-        return row.function in _FUNCTIONS and any(_under(each[0], ruled, row.direct) for each in module.paths)
+        return _is_function(row) and any(_under(each[0], ruled, row.direct) for each in module.paths)
 
     return -_missed(census, inside)
 
@@ -229,15 +235,23 @@ def _under(path: str, ruled: set[str], direct: bool) -> bool:
 @cause(
     "ultralytics-thop-einsum",
     _TOOL,
-    "An einsum of three operands and more is not counted.",
-    "thop/profile.py:158-159 (ultralytics-thop 2.2.3)",
+    "An einsum of two operands counts the sizes that both have or that are kept, also where nothing is summed; one of "
+    "three and more is not counted.",
+    "thop/profile.py:153-173 (ultralytics-thop 2.2.3)",
 )
 def _einsum(census: Census) -> int:
-    if all(len(row.shapes) < 3 for row in census.einsums):
-        return 0
-    pairs = (row for row in census.einsums if len(row.shapes) == 2)
-    two = sum(row.count * prod(einsum(row.equation, row.shapes)[2].values()) for row in pairs)
+    two = sum(row.count * _pair(row) for row in census.einsums if len(row.shapes) == 2)
     return two - sum(row.macs for row in products(census) if row.function == "einsum")
+
+
+def _pair(row: EinsumRow) -> int:
+    """What is broadcast or summed before counts once."""
+    terms, output, sizes = einsum(row.equation, row.shapes)
+    first, second = (
+        {letter for letter, size in zip(term, shape, strict=True) if size != 1}
+        for term, shape in zip(terms, row.shapes, strict=True)
+    )
+    return prod(sizes[letter] for letter in first | second if letter in first & second or letter in output)
 
 
 @cause(
@@ -247,4 +261,4 @@ def _einsum(census: Census) -> int:
     "thop/profile.py:133-141; thop/vision/basic_hooks.py:169-176 (ultralytics-thop 2.2.3)",
 )
 def _complex(census: Census) -> int:
-    return complex_as_real(census, lambda row: _by_class(row, census.modules[row.module]) or row.function in _FUNCTIONS)
+    return complex_as_real(census, lambda row: _by_class(row, census.modules[row.module]) or _is_function(row), as_real)
