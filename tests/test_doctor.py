@@ -16,10 +16,11 @@ from crosscheck import backends, doctor, ledger
 from crosscheck.backends.aten import Aten
 from crosscheck.backends.interface import Count
 from crosscheck.doctor import cases as table
-from crosscheck.doctor.fuzz import fuzz
-from crosscheck.doctor.programs import programs
+from crosscheck.doctor.fuzz import _contradicted, fuzz
+from crosscheck.doctor.programs import PLAIN, programs
 from crosscheck.records import Counted, CrosscheckError, Failed
 from crosscheck.report import counters, scoreboard
+from crosscheck.witnesses import blas_log, cpu
 
 pytestmark = needs("torch>=2.6", "the cases are written for a torch of today")
 
@@ -299,3 +300,10 @@ def test_bad_input_is_one_line(arguments, words, tmp_path):
 
 def test_fuzzing_without_hypothesis_says_how_to_get_it():
     assert "pip install hypothesis" in refused(cli("doctor", "--fuzz", "1", without=["hypothesis"]))
+
+
+@pytest.mark.skipif(bool(cpu.unavailable()), reason=cpu.unavailable())
+def test_the_trace_is_held_against_what_the_cpu_executed(monkeypatch):
+    assert _contradicted(PLAIN) == ""
+    monkeypatch.setattr(blas_log, "executed", lambda execution: execution.macs + 1)
+    assert _contradicted(PLAIN) == "aten counts 24 MACs for addmm; the CPU executed 25"  # 2 x 6 @ 6 x 2

@@ -102,7 +102,7 @@ def _alone(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
         counts["programs"] += 1
         counts["predicted"] += any(isinstance(o, Failed) and bool(o.known) for o in outcomes.values())
         for backend, outcome in outcomes.items():
-            if wrong := _wrong(program, backend, outcome):
+            if wrong := _wrong(program, backend, outcome) or (backend == "aten" and _contradicted(program)):
                 smallest[:] = [Finding(backend=backend, what=wrong, repro=program.repro(backend))]
                 raise _UnexplainedError(wrong)
 
@@ -152,3 +152,24 @@ def _wrong(program: Any, backend: str, outcome: Outcome) -> str:
         said = f"{backend} counts {outcome.macs:,} MACs for {program.macs:,}"
         return f"{said}; residual {outcome.residual:+,}, terms: {terms}"
     return f"{backend}: {outcome.stale_excuse} predicts no number: a stale excuse" if outcome.stale_excuse else ""
+
+
+def _contradicted(program: Any) -> str:
+    """Where the math libraries of the CPU executed another number than our trace has, for no cause; "" where not.
+
+    Products that they log without a size say nothing.
+    """
+    import torch
+
+    from crosscheck import witnesses
+    from crosscheck.witnesses import cpu
+
+    if cpu.unavailable():
+        return ""
+    seen = cpu.witness(program.module(), *(torch.zeros(shape, device="meta") for shape in program.shapes))
+    for execution in witnesses.unexplained(seen):
+        said = witnesses.account(execution)
+        return f"aten counts {execution.macs:,} MACs for {execution.aten}; the CPU executed {said.executed or 0:,}"
+    if seen.elsewhere:
+        return f"the CPU executed {seen.elsewhere[0].routine} {seen.elsewhere[0].sizes} outside every operation"
+    return ""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,22 +81,22 @@ def processor(witness: Witness) -> str:
     return named or "GPU"
 
 
-def confirming(component: Component) -> Iterator[str]:
+def confirming(component: Component) -> tuple[str, ...]:
     """Which witnesses that came with this release confirm the recommended number of ``component``.
 
     Known by its class, parameters, inputs and number: another model's, if it is the same in all of these.
     """
-    asked = _identity(component.class_name, component.params, component)
-    for witness in committed():
-        for part in witness.components:
-            same = _identity(part.class_name, part.params, part) == asked
-            if same and part.recommended == component.recommended.macs and confirms(part):
-                precision = "" if witness.witness == "cpu" else f" {part.dtype}"
-                yield f"{processor(witness)}{precision}"
+    found = (
+        processor(witness) + ("" if witness.witness == "cpu" else f" {part.dtype}")
+        for witness in committed()
+        for part in witness.components
+        if _identity(part) == _identity(component) and part.recommended == component.recommended.macs and confirms(part)
+    )
+    return tuple(dict.fromkeys(found))
 
 
-def _identity(class_name: str, params: int, part: Component | Witnessed) -> tuple[object, ...]:
-    return class_name, params, tuple((tensor.name, tensor.shape) for tensor in part.inputs)
+def _identity(part: Component | Witnessed) -> tuple[object, ...]:
+    return part.class_name, part.params, tuple((tensor.name, tensor.shape) for tensor in part.inputs)
 
 
 @functools.cache
