@@ -484,6 +484,13 @@ class Witnessed(Record, frozen=True, kw_only=True):
 
         return witnesses.executed(self)
 
+    @property
+    def by_module(self) -> dict[str, int | None]:
+        """MACs executed by each module itself, by its path ("" is the component); None where any is not known."""
+        from crosscheck import witnesses
+
+        return witnesses.by_module(self)
+
 
 class Witness(Record, frozen=True, kw_only=True):
     """The ledger of a witness: evidence from a real execution. Raw; what it says is made from it again."""

@@ -135,7 +135,8 @@ def test_a_module_executes_what_its_shapes_give(device):
     seen = crosscheck.witness(module, x)
     assert (seen.macs, seen.recommended) == (BLOCK_MACS, BLOCK_MACS)
     assert all(account(execution).residual == 0 for execution in seen.executions)
-    assert {execution.paths for execution in seen.executions} == {("conv",), ("qkv",), ("out",), ("",)}
+    # 32 x 32 x 9 x 64, 64 x 32 x 96, 64 x 64 x (32 + 32), 64 x 32 x 32
+    assert seen.by_module == {"conv": 589_824, "qkv": 196_608, "": 262_144, "out": 65_536}
 
 
 @logged
@@ -178,6 +179,7 @@ def test_what_leaves_no_size_in_the_log_is_not_witnessed():
     seen = crosscheck.witness(nn.MultiheadAttention(64, 4), *[torch.randn(5, 2, 64)] * 3)
     assert seen.macs is None
     assert {execution.aten for execution in witnesses.unsized(seen)} == {"bmm"}
+    assert seen.by_module[""] is None
     assert page.verdict(seen) == "not witnessed: 2 operations executed, size not logged"
     small = crosscheck.witness(Function(lambda self, a: a @ a), torch.randn(2, 3, 3))
     assert small.macs is None

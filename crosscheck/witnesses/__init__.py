@@ -51,6 +51,17 @@ def executed(witnessed: Witnessed) -> int | None:
     return total
 
 
+def by_module(witnessed: Witnessed) -> dict[str, int | None]:
+    """MACs executed by the operations of each module itself, by its path; None where any is not known."""
+    found: dict[str, int | None] = {}
+    for execution in witnessed.executions:
+        macs = account(execution).executed
+        for path in execution.paths:
+            known = found.get(path, 0)
+            found[path] = None if macs is None or known is None else known + macs
+    return found
+
+
 def unsized(witnessed: Witnessed) -> list[Execution]:
     """Operations that were executed and left no size in the processor's record."""
     return [execution for execution in witnessed.executions if account(execution).executed is None]
