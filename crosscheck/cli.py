@@ -430,6 +430,33 @@ def witness(
     return UNEXPLAINED if any(pages.problems(seen)) else 0
 
 
+@app.command()
+def audit(
+    file: Annotated[Path, typer.Argument(metavar="CLAIMS.toml", help="Published numbers, a [[claim]] each.")],
+    ledger: Annotated[
+        list[Path] | None, typer.Option(metavar="LEDGER", help="A run to take instead of running its model again.")
+    ] = None,
+    allow_code: Annotated[bool, typer.Option(help="Let a claim's model be module:function, and run it.")] = False,
+    form: Annotated[Literal["table", "json", "markdown"], typer.Option("--format", help="What to print.")] = "table",
+    output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write claims.md.")] = None,
+) -> int:
+    """Say what published numbers mean: the convention that prints their digits, and the right total."""
+    from crosscheck import claims
+    from crosscheck.report import claims as pages
+
+    read = claims.load(file)
+    _writable(output)
+    ledgers = _load(ledger or [])
+    with _progress(file.name) as progress:
+        found = claims.audit_all(read, ledgers, allow_code=allow_code, progress=progress)
+    _print(pages.FORMATS[form](found).rstrip(), sys.stdout)
+    if output:
+        _wrote(pages.write(found, output))
+    refuted = sum(claim.verdict == "refuted" for claim in found)
+    _say(f"{file}: {len(found):,} claims, {refuted:,} refuted")
+    return UNEXPLAINED if refuted else 0
+
+
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(metavar="backends|models|causes", help="What to list.")],

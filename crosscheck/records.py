@@ -405,6 +405,67 @@ class Workload(Record, frozen=True, kw_only=True):
     scheduler: str = ""
 
 
+Verdict: TypeAlias = Literal["reproduced", "ambiguous", "near", "refuted"]
+
+
+class Claim(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A number that somebody published, as it is printed."""
+
+    name: str
+    model: str
+    component: str
+    """A component's name, or ``generation``."""
+    value: str
+    """Its digits are its precision."""
+    unit: str
+    """``GMACs``, ``TFLOPs``, ``M params``; ``G`` alone says neither."""
+    source: str
+    height: int | None = None
+    width: int | None = None
+    frames: int | None = None
+    batch_size: int | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    scheduler: str | None = None
+    calls: int | None = None
+    """Calls of the component that the number is of; default one."""
+
+
+class Fit(Record, frozen=True, kw_only=True):
+    """A convention under which a model comes to a number."""
+
+    convention: tuple[str, ...]
+    """What it does otherwise than the recommended total; empty where nothing."""
+    exact: int
+    """What it comes to, in the units of ``unit`` without its prefix."""
+
+
+class Audited(Record, frozen=True, kw_only=True):
+    """A claim, and the simplest convention that prints its digits."""
+
+    name: str
+    model: str
+    component: str
+    verdict: Verdict
+    published: str
+    convention: str = ""
+    exact: int | None = None
+    """What that convention comes to, where one prints the digits, or is near."""
+    recommended: int | None = None
+    """The recommended total, in the claim's unit without its prefix."""
+    distance: int | None = None
+    """``exact`` less the published number, rounded to a whole one."""
+    others: tuple[Fit, ...] = ()
+    """Further conventions that print the same digits: not told apart at this precision."""
+    space: int = 0
+    """Numbers that were tried."""
+    chance: float = 0.0
+    """That a number drawn from the decade around the published one prints as any of them."""
+    source: str = ""
+    reason: str = ""
+    """Why nothing is recommended, where that is so."""
+
+
 class Primitive(Record, frozen=True, kw_only=True):
     """Calls alike of a math library's routine, as its log has them."""
 
@@ -440,6 +501,8 @@ class Execution(Record, frozen=True, kw_only=True):
     """Of its tensor inputs, in order."""
     out: Shape
     is_causal: bool = False
+    transposed: bool = False
+    """Of a convolution."""
     paths: tuple[str, ...]
     """Of the modules that ran it, one for each time; "" is the component itself."""
     macs: int

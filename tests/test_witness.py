@@ -175,6 +175,15 @@ def test_fewer_macs_of_causal_attention_are_explained():
 
 
 @logged
+def test_a_bias_that_is_added_as_a_product_is_explained():
+    seen = crosscheck.witness(nn.ConvTranspose3d(2, 1, 1), torch.randn(1, 2, 4, 4, 5))
+    (execution,) = seen.executions
+    bias = Term(cause="bias-as-product", macs=4 * 4 * 5)  # one of each output
+    assert account(execution) == (2 * 80 + 80, (bias,), 0)
+    assert crosscheck.witness(nn.ConvTranspose3d(2, 1, 1, bias=False), torch.randn(1, 2, 4, 4, 5)).macs == 2 * 80
+
+
+@logged
 def test_what_leaves_no_size_in_the_log_is_not_witnessed():
     seen = crosscheck.witness(nn.MultiheadAttention(64, 4), *[torch.randn(5, 2, 64)] * 3)
     assert seen.macs is None

@@ -21,7 +21,7 @@ _WIDTH, _ROW, _AXIS, _LEGEND = 9.0, 0.3, 0.55, 0.24
 _LEFT, _RIGHT = 0.26, 0.7
 """In page widths: where bars begin and end."""
 _LEGEND_COLUMNS = 4
-_MORE = ("#7a8b2f", "#404a55")
+_MORE = ("#7a8b2f", "#404a55", "#c9a0dc")
 """For the causes that the other charts' colours don't reach."""
 
 

@@ -24,6 +24,10 @@ CAUSES = {
         "Blocks of keys that a causal mask hides from a whole block of queries are left out.",
         "aten/src/ATen/native/cpu/FlashAttentionKernel.cpp of torch 2.13.0, cpu_flash_attention",
     ),
+    "bias-as-product": (
+        "Torch's own transposed convolution of three dimensions adds its bias as a product with ones.",
+        "aten/src/ATen/native/NaiveConvolutionTranspose3d.cpp of torch 2.13.0, slow_conv_transpose3d_out_cpu_template",
+    ),
 }
 
 _MARK = "crosscheck operation"
@@ -147,9 +151,12 @@ def executed(execution: Execution) -> int | None:
 
 def terms(execution: Execution) -> tuple[Term, ...]:
     """Why the processor executes another number than the shapes give."""
-    if execution.aten != "_scaled_dot_product_flash_attention_for_cpu" or not execution.is_causal:
-        return ()
-    return (Term(cause="causal-blocks", macs=-_skipped(*execution.shapes[:3])),)
+    if execution.aten == "_scaled_dot_product_flash_attention_for_cpu" and execution.is_causal:
+        return (Term(cause="causal-blocks", macs=-_skipped(*execution.shapes[:3])),)
+    torchs_own = execution.transposed and any("GEMM" in primitive.routine for primitive in execution.primitives)
+    if torchs_own and len(execution.out) == 5 and len(execution.shapes) == 3:
+        return (Term(cause="bias-as-product", macs=prod(execution.out)),)
+    return ()
 
 
 def _skipped(query: Shape, key: Shape, value: Shape) -> int:

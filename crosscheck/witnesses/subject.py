@@ -40,6 +40,7 @@ class Operation:
     """Of the innermost module that was running."""
     macs: int
     is_causal: bool
+    transposed: bool
 
 
 class Marked(Tracer):
@@ -72,6 +73,7 @@ class Marked(Tracer):
                 path=self._paths[key.module][0],
                 macs=sum(kept.macs for kept in self._kept),
                 is_causal=bool(given.get("is_causal")),
+                transposed=bool(given.get("transposed")),
             )
         )
         return result
@@ -152,6 +154,7 @@ def executions(operations: Sequence[Operation], found: Callable[[int], dict[str,
             shapes=operation.shapes,
             out=operation.out,
             is_causal=operation.is_causal,
+            transposed=operation.transposed,
             paths=tuple(paths),
             macs=operation.macs,
             **dict(executed),

@@ -1,0 +1,234 @@
+"""Published numbers are audited: digits are matched exactly, chance is stated, bad files are refused by line."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import sample
+from command import TORCH_AND_TOOLS, cli, refused
+from msgspec import structs
+
+from crosscheck import claims, ledger
+from crosscheck.records import Claim, ConfigError
+from crosscheck.report import claims as page
+
+REPORTS = Path(__file__).parent.parent / "reports"
+
+
+def run(model):
+    return ledger.load(REPORTS / f"{model}.json")
+
+
+def claim(value, unit, component="unet", model="sd21-base", **workload):
+    return Claim(name="a claim", model=model, component=component, value=value, unit=unit, source="here", **workload)
+
+
+def audited(value, unit, component="unet", model="sd21-base", **workload):
+    return claims.audit(claim(value, unit, component, model, **workload), run(model))
+
+
+# -- what a number means -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "component", "model", "convention", "exact"),
+    [
+        ("402128732160", "MACs", "unet", "sd21-base", "as recommended", 402_128_732_160),
+        ("804.257464320", "GFLOPs", "unet", "sd21-base", "as recommended", 804_257_464_320),
+        ("402.128732160", "GFLOPs", "unet", "sd21-base", "MACs called FLOPs", 402_128_732_160),
+        # 402,128,732,160 / 2^30 = 374.5115...
+        ("374.512", "GMACs", "unet", "sd21-base", "binary prefix", 402_128_732_160),
+        ("12465990696960", "MACs", "unet", "sd21-base", "all 31 calls", 31 * 402_128_732_160),
+        ("865.910724", "M params", "unet", "sd21-base", "as recommended", 865_910_724),
+        ("865.910724", "MMACs", "unet", "sd21-base", "parameters instead", 865_910_724),
+        # published: BK-SDM repository, issue 53
+        ("338749194240", "MACs", "unet", "sd15", "as thop-plain counts", 338_749_194_240),
+        ("6545882112", "MACs", "text_encoder", "sd15", "as thop-plain counts", 6_545_882_112),
+        # thop's too, which counts nothing else there; 4 x 4 channels, 64 x 64 pixels are 65,536 MACs less
+        ("1240079532032", "MACs", "vae_decoder", "sd15", "without attention, without post_quant_conv",
+         1_240_079_597_568 - 65_536),
+        ("119", "Gflops", "transformer", "dit-xl-2-256", "MACs called FLOPs", 118_666_838_016),
+        ("26234368094208", "MACs", "generation", "sd21-base", "as recommended", 26_234_368_094_208),
+        # 30 x 804,257,464,320 + 2 x 22,563,616,768 + 1,257,259,466,752
+        ("25430110629888", "MACs", "generation", "sd21-base", "30 calls for 31", 25_430_110_629_888),
+        ("24977108627456", "MACs", "generation", "sd21-base", "without vae_decoder",
+         26_234_368_094_208 - 1_257_259_466_752),
+    ],
+)  # fmt: skip
+def test_the_simplest_convention_that_prints_the_digits_is_found(value, unit, component, model, convention, exact):
+    said = audited(value, unit, component, model)
+    assert (said.verdict, said.convention, said.exact) == ("reproduced", convention, exact)
+
+
+def test_two_that_are_equally_simple_are_ambiguous():
+    said = audited("339", "GMACs")
+    others = {claims.said(fit.convention): fit.exact for fit in said.others} | {said.convention: said.exact}
+    assert said.verdict == "ambiguous"
+    twice = audited("804257464320", "MACs")  # two FLOPs a MAC, or a call at batch 2: the same number
+    assert twice.verdict == "ambiguous"
+    assert {twice.convention, *(claims.said(fit.convention) for fit in twice.others)} >= {
+        "both guidance branches",
+        "FLOPs called MACs",
+    }
+    assert others["without attention"] == 402_128_732_160 - 63_026_135_040
+    assert others["as thop-plain counts"] == 339_241_205_760
+
+
+def test_a_number_that_is_near_is_not_explained():
+    said = audited("402.2", "GMACs", model="sd21-base")
+    assert said.verdict in ("reproduced", "ambiguous")  # 402.2 is what some counter prints
+    said = audited("401.9", "GMACs")
+    assert said.verdict == "near"
+    assert said.distance == said.exact - 401_900_000_000 != 0
+
+
+def test_a_number_that_nothing_comes_near_is_refuted():
+    for value, component in (("6.148", "text_encoder"), ("49.432", "vae_decoder"), ("10232.300", "generation")):
+        said = audited(value, "GMACs", component)
+        assert (said.verdict, said.exact, said.convention) == ("refuted", None, "")
+        assert said.recommended
+
+
+def test_the_guide_of_the_same_profiler_is_taken_apart():
+    """thop's UNet, the N x N rule of both passes in each, 30 calls, VAE and text by thop: 36,453 GMACs."""
+    said = audited("36.453", "TFLOPs", "generation", steps=30)
+    # UNet 2 x (339,241,205,760 + 2 x 123,451,637,760) a step, x 30; thop's VAE; thop's text encoder, twice
+    by_hand = 30 * 2 * (339_241_205_760 + 2 * 123_451_637_760) + 1_240_079_597_568 + 2 * 22_299_160_576
+    assert by_hand in {said.exact, *(fit.exact for fit in said.others)}
+    assert "attention of both branches in each" in said.convention
+
+
+def test_digits_are_rounded_as_printed():
+    number = claims.published(claim("339.2", "GMACs"))
+    assert number.prints(339_249_999_999)
+    assert number.prints(339_150_000_001)
+    assert not number.prints(339_250_000_001)
+    assert claims.published(claim("1,258", "GMACs")).prints(1_257_500_000_001)
+
+
+def test_the_chance_of_a_hit_is_the_share_of_its_decade_that_is_covered():
+    number = claims.published(claim("100", "GMACs"))
+    # of [31.6, 316] G, one number covers 0.5 G on each side of 100 G, two of 100 G no more, 5,000 G none
+    once = math.log(100.5 / 99.5) / math.log(10)
+    assert number.chance([100 * 10**9]) == pytest.approx(once)
+    assert number.chance([100 * 10**9, 100 * 10**9 + 1, 5_000 * 10**9]) == pytest.approx(once)
+    assert audited("402", "GMACs").chance > audited("402.129", "GMACs").chance > 0
+
+
+@pytest.mark.parametrize(
+    ("unit", "kind", "power"),
+    [
+        ("GFLOPs", "flops", 3), ("Gflops", "flops", 3), ("TFLOPS", "flops", 4), ("MACs", "macs", 0),
+        ("GMAC", "macs", 3), ("G", "", 3), ("M params", "params", 2), ("B params", "params", 3), ("GMAdds", "macs", 3),
+    ],
+)  # fmt: skip
+def test_units_are_read_as_they_are_printed(unit, kind, power):
+    assert claims.published(claim("1", unit)).unit == (kind, power)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+GOOD = """\
+[[claim]]
+name = "a"
+model = "sd21-base"
+component = "unet"
+value = "339.224"
+unit = "GMACs"
+source = "here"
+
+[[claim]]
+name = "b"
+model = "sd21-base"
+component = "unet"
+value = "402.129"
+unit = "GMACs"
+source = "there"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('value = "402.129"', "value = 402.129", "claims.toml:13: Expected `str`, got `float`"),
+        ('value = "402.129"', 'value = "many"', "claims.toml:13: value: got 'many'; allowed: a number as printed"),
+        ('"GMACs"\nsource = "there"', '"GB"\nsource = "there"', "claims.toml:14: unit: got 'GB'; allowed"),
+        ('model = "sd21-base"\ncomponent = "unet"\nvalue = "402.129"', 'value = "1"', "claims.toml:9: Object missing"),
+        ('name = "b"', 'nam = "b"', "claims.toml:10: Object contains unknown field `nam`"),
+        ('name = "b"', "name = b", "claims.toml:10: "),
+        (GOOD, "", "claims.toml: Object missing required field `claim`"),
+    ],
+)  # fmt: skip
+def test_a_malformed_claim_is_named_by_file_line_and_field(old, new, said, tmp_path):
+    file = tmp_path / "claims.toml"
+    file.write_text(GOOD.replace(old, new))
+    with pytest.raises(ConfigError, match="claims.toml") as error:
+        claims.load(file)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_prints_what_the_contract_says_without_torch(tmp_path):
+    file = tmp_path / "claims.toml"
+    file.write_text(GOOD)
+    done = cli("audit", file, "--format", "json", "--ledger", REPORTS / "sd21-base.json", "-o", tmp_path,
+               without=TORCH_AND_TOOLS)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)["claims"]
+    assert {"name", "verdict", "convention", "published", "exact", "recommended"} <= first.keys() & second.keys()
+    assert (second["verdict"], second["exact"], second["recommended"]) == (
+        "reproduced",
+        402_128_732_160,
+        402_128_732_160,
+    )
+    assert (first["verdict"], first["published"]) == ("near", "339.224 GMACs")
+    assert "402,128,732,160" in (tmp_path / "claims.md").read_text()
+
+
+def test_a_refuted_claim_ends_with_status_1(tmp_path):
+    file = tmp_path / "claims.toml"
+    file.write_text(GOOD.replace("402.129", "6.148"))
+    done = cli("audit", file, "--ledger", REPORTS / "sd21-base.json")
+    assert done.returncode == 1
+    assert "1 refuted" in done.stderr
+
+
+def test_code_runs_only_where_it_is_allowed(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n\ndef block():\n    with torch.device('meta'):\n"
+        "        return torch.nn.Linear(30, 40), torch.empty(5, 30)\n"
+    )
+    file = tmp_path / "claims.toml"
+    wanted = GOOD.partition("\n\n")[0].replace("sd21-base", "mine:block").replace("unet", "forward")
+    file.write_text(wanted.replace("339.224", "6000").replace("GMACs", "MACs"))
+    assert "model 'mine:block' is code, which runs only with --allow-code" in refused(cli("audit", file))
+    done = cli("audit", file, "--allow-code", "--format", "json", paths=[tmp_path])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["claims"][0]["verdict"] == "reproduced"  # 5 x 30 x 40
+    file.write_text(file.read_text().replace("mine:block", "mine:none"))
+    assert "mine:none can't be called: AttributeError" in refused(cli("audit", file, "--allow-code", paths=[tmp_path]))
+
+
+def test_a_component_that_there_is_not_is_one_line(tmp_path):
+    file = tmp_path / "claims.toml"
+    file.write_text(GOOD.replace('"unet"', '"vae"'))
+    assert "no component 'vae'" in refused(cli("audit", file, "--ledger", REPORTS / "sd21-base.json"))
+
+
+def test_hostile_claims_harm_no_page():
+    hostile = structs.replace(
+        audited("402", "GMACs"),
+        name=sample.HOSTILE,
+        model=sample.HOSTILE,
+        source=sample.HOSTILE,
+        published=sample.HOSTILE,
+    )
+    assert "<script" not in page.markdown([hostile])
+
+
+def test_the_shipped_claims_are_audited_as_committed(tmp_path):
+    shipped = claims.load(REPORTS / "claims.toml")
+    ledgers = [run(model) for model in dict.fromkeys(claim.model for claim in shipped)]
+    found = claims.audit_all(shipped, ledgers)
+    assert page.markdown(found) == (REPORTS / "claims.md").read_text()
