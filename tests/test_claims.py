@@ -163,7 +163,7 @@ source = "there"
 def test_a_malformed_claim_is_named_by_file_line_and_field(old, new, said, tmp_path):
     file = tmp_path / "claims.toml"
     file.write_text(GOOD.replace(old, new))
-    with pytest.raises(ConfigError, match="claims.toml") as error:
+    with pytest.raises(ConfigError, match=r"claims\.toml") as error:
         claims.load(file)
     assert said in str(error.value)
     assert "\n" not in str(error.value)

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import time
 
 import pytest
 import sample
@@ -15,11 +16,11 @@ from msgspec import structs
 from torch import nn
 
 import crosscheck
-from crosscheck import witnesses
+from crosscheck import measure, witnesses
 from crosscheck.ledger import load_witness
 from crosscheck.records import ConfigError, CrosscheckError, Execution, Kernel, Term, UncountedError, UsageError
 from crosscheck.report import witness as page
-from crosscheck.witnesses import account, blas_log, cpu, gpu, ncu
+from crosscheck.witnesses import account, blas_log, cpu, gpu, ncu, subject
 
 logged = pytest.mark.skipif(bool(cpu.unavailable()), reason=cpu.unavailable())
 
@@ -47,6 +48,8 @@ def onednn(kind, problem, propagation="forward_training", algorithm="alg:convolu
         ("MKL_VERBOSE SDOT(300,0x7f,1,0x7f,1) 10.04ms", 300),
         ("MKL_VERBOSE SGEMM_BATCH(N,N,0x7f59,0x7f59,0x7f59,0x7f59,0x7f59) 161.93us", None),
         ("MKL_VERBOSE SSYRK(U,N,30,40,0x7f,0x7f,40,0x7f,0x7f,30) 1us", None),  # no rule: not known, never 0
+        (onednn("rnn", "l1t5mb3sic64slc32dhc64dic64", algorithm="alg:vanilla_augru direction:unidirectional"), None),
+        (onednn("gemm_api", "64x32:32x48"), None),
         # 64 x 64 outputs of 320 filters, 320 x 3 x 3 each
         (onednn("convolution", "mb1_ic320oc320_ih64oh64kh3sh1dh0ph1_iw64ow64kw3sw1dw0pw1"), 64 * 64 * 320 * 320 * 9),
         # 2 images, 31 x 31 outputs of 64 filters, 32 / 4 x 3 x 3 each
@@ -90,8 +93,9 @@ def test_a_line_without_a_product_is_none(line):
 
 
 def test_what_is_logged_belongs_to_the_operation_that_was_running():
-    gemm = "MKL_VERBOSE SGEMM(N,N,2,3,4,0x1,0x1,2,0x1,4,0x1,0x1,2) 1us"
-    found = blas_log.read([gemm, blas_log.mark(0), gemm, gemm, blas_log.mark(None), blas_log.mark(1), gemm])
+    gemm, marks = "MKL_VERBOSE SGEMM(N,N,2,3,4,0x1,0x1,2,0x1,4,0x1,0x1,2) 1us", blas_log.Marks("a key")
+    lines = [gemm, marks.line(0), gemm, gemm, marks.line(None), "another key 1", marks.line(1), gemm]
+    found = marks.read(lines)
     assert {place: sum(p.count * p.macs for p in calls) for place, calls in found.items()} == {None: 24, 0: 48, 1: 24}
 
 
@@ -224,6 +228,88 @@ def test_integers_that_are_real_keep_their_values():
     assert seen.macs == 5 * 4 * 4
 
 
+class Growing(nn.Module):
+    """Its sequence is longer at each call, as with a cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.calls = nn.Linear(8, 8), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.linear(x.repeat(self.calls, 1))
+
+
+@logged
+def test_what_it_runs_is_the_first_forward():
+    module = Growing()
+    assert crosscheck.witness(module, torch.randn(5, 8)).macs == 5 * 8 * 8
+    assert module.calls == 0
+
+
+def chatty(self, x):
+    print("working", end="", flush=True)
+    os.write(1, b"MKL_VERBOSE is on")
+    return self.linear(x)
+
+
+@logged
+def test_what_a_forward_prints_is_no_line_of_the_log(capfd):
+    module = Function(chatty, linear=nn.Linear(30, 40))
+    assert crosscheck.witness(module, torch.randn(5, 30)).macs == 5 * 30 * 40
+    assert capfd.readouterr().out == ""
+
+
+@logged
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_modules_of_any_precision_are_run_in_float32(dtype):
+    module = nn.Linear(30, 40).to(dtype)
+    seen = crosscheck.witness(module, torch.randn(5, 30, dtype=dtype))
+    assert seen.executions[0].primitives[0].routine == "SGEMM"
+    assert seen.macs == 5 * 30 * 40
+
+
+@logged
+def test_lazy_modules_are_run():
+    module = nn.LazyLinear(40)
+    assert crosscheck.witness(module, torch.randn(5, 30)).macs == 5 * 30 * 40
+    assert isinstance(module, nn.LazyLinear)
+
+
+@logged
+def test_a_forward_that_hangs_is_stopped():
+    case = measure.case_of(Function(lambda self, x: time.sleep(60)), (torch.randn(2),), {})
+    with pytest.raises(UncountedError, match="time limit of 2 s reached; it was stopped"):
+        cpu.run(case, time_limit=2)
+
+
+@logged
+def test_a_product_outside_every_operation_is_seen():
+    (w,) = [w for w in witnesses.committed() if w.witness == "cpu" and w.model == "sd21-base"]
+    part = w.components[0]
+    sized = structs.replace(part, elsewhere=(blas_log.primitive("MKL_VERBOSE SDOT(300,0x7f,1,0x7f,1) 1us"),))
+    assert (sized.macs, page.verdict(sized)) == (part.macs + 300, "1 product beside every operation")
+    unsized = structs.replace(part, elsewhere=(blas_log.primitive("MKL_VERBOSE SGEMM_BATCH(N,N,0x7f) 1us"),))
+    assert unsized.macs is None
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "held"),
+    [
+        ("meta", torch.float32, True),
+        ("meta", torch.bfloat16, True),
+        ("cpu", torch.float32, False),
+        ("cpu", torch.float64, True),
+    ],
+)
+def test_memory_is_that_of_float32(device, dtype, held):
+    """1,000 x 1,000 weights and biases where they must be made, the inputs there too, and 10 x 1,000 outputs."""
+    module = nn.Linear(1_000, 1_000, device=device, dtype=dtype)
+    x = torch.zeros(10, 1_000, device=device, dtype=dtype)
+    made = 1_000 * 1_000 + 1_000 + 10 * 1_000 if held else 0
+    assert subject.memory(measure.case_of(module, (x,), {})) == 4 * (made + 10 * 1_000)
+
+
 @logged
 def test_a_forward_that_fails_is_one_line():
     with pytest.raises(UncountedError, match=r"^RuntimeError: mat1 and mat2 shapes .* \(2x5 and 3x4\)$"):
@@ -274,7 +360,7 @@ def test_a_component_of_full_size_executes_exactly_what_is_recommended(component
     ("arguments", "said"),
     [
         ("sd21-base --with cpu --component vae", "no component 'vae' in sd21-base; allowed: text_encoder, unet"),
-        ("sd21-base --with cpu --dtype bfloat16", "--dtype bfloat16 with the CPU witness; allowed: float32"),
+        ("sd21-base --with cpu --dtype bfloat16", "--dtype 'bfloat16' with the CPU witness; allowed: float32"),
         ("sd21-base --with gpu", "'gpu' is not one of 'cpu', 'ncu'"),
         ("sd21-bse --with cpu", "did you mean 'sd21-base'?"),
     ],
@@ -449,6 +535,26 @@ def test_one_mac_more_is_not_explained(name):
     first, *others = execution.kernels
     first = structs.replace(first, **({"tensor": first.tensor + 1} if first.tensor else {"ffma": first.ffma + 1}))
     assert account(structs.replace(execution, kernels=(first, *others))).residual == 1
+
+
+def test_a_product_with_a_vector_is_one_column():
+    execution = ran(
+        "mv", ((300, 400), (400,)), (300,), 300 * 400, ffma("gemv2T_kernel_val<int, int, float>", (300, 1, 1), 120_000)
+    )
+    assert account(execution) == (120_000, (), 0)
+
+
+def test_copies_beside_a_product_are_no_bias():
+    copy = ffma("void at::elementwise_kernel<128, 4, at::direct_copy_kernel_cuda>(int)", (320, 1, 1), 512)
+    execution = ran(
+        "mm",
+        ((64, 64), (64, 64)),
+        (64, 64),
+        64**3,
+        tensor("nvjet_sm90_tst_64x64_64x16_1x1_h_bz_TNT", (1, 1, 1), 64**3),
+        copy,
+    )
+    assert account(execution).residual == 512
 
 
 def test_every_cause_of_a_gpu_has_a_measured_case():

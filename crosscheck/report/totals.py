@@ -31,7 +31,7 @@ def recommended(ledger: Ledger) -> Iterator[str]:
         for c in ledger.components
         for r in [c.recommended]
     ]
-    yield table("lrrrll", ("Component", "MACs", "FLOPs", "GMACs", "Status", "Executed, as witnessed by"), rows)
+    yield table("lrrrll", ("Component", "MACs", "FLOPs", "GMACs", "Status", "Witnesses"), rows)
     if ledger.generation and ledger.workload:
         yield f"**One generation**: {workload(ledger.workload)}."
         yield from _generation(ledger.generation)

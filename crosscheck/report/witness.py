@@ -87,7 +87,8 @@ def write(seen: Sequence[Witness], folder: Path) -> list[Path]:
     written = []
     for page in dict.fromkeys(map(file, seen)):
         those = [witness for witness in seen if file(witness) == page]
-        charts = witness_chart.charts(those, page) if chart.available() else {}
+        ran = any(part.macs for witness in those for part in witness.components)
+        charts = witness_chart.charts(those, page) if ran and chart.available() else {}
         written.append(write_atomically(folder / f"{page}.md", markdown(those, tuple(charts))))
         written += [write_atomically(folder / name, drawn) for name, drawn in charts.items()]
     return written
@@ -108,10 +109,10 @@ def _blocks(seen: Sequence[Witness], charts: Sequence[str]) -> Iterator[str]:
         for p in w.components
     ]
     headers = ("Model", "Component", "Precision", "Recommended MACs", "Executed MACs", "Beyond", "Verdict")
-    yield table("lllrrrl", headers, rows)
+    yield table("lllrrrl", headers, rows) if rows else "No component was run."
     yield from (f"- **{escape(w.model)}** {escape(name)} was not run: {escape(reason)}" for w in seen
                 for name, reason in w.refused.items())  # fmt: skip
-    yield "\n\n".join(f"![{words}]({name})" for name, words in zip(charts, _CHARTS, strict=False))
+    yield from (f"![{words}]({name})" for name, words in zip(charts, _CHARTS, strict=False))
     yield from _refuted([part for witness in seen for part in witness.components])
     if any(part.speed for witness in seen for part in witness.components):
         yield from _speeds(seen)
@@ -131,15 +132,18 @@ def _blocks(seen: Sequence[Witness], charts: Sequence[str]) -> Iterator[str]:
 
 _WHAT = {
     "cpu": "Each component was run once in float32, with random weights, for one image and one guidance branch. MKL "
-    "and oneDNN, which multiply for torch on the CPU, log the sizes of what they execute. The sum of M x N x K over "
-    "the matrix products, and of the convolutions by their sizes, is held against the recommended number. It comes "
-    "from no counter: only to which operation a line belongs does. Batched products are logged without their sizes, "
-    "and small ones not at all; a component that has any is not witnessed.",
+    "and oneDNN, which multiply for torch on the CPU, log the sizes of the problems they are given. The sum of M x N x "
+    "K over the matrix products, and of the convolutions by their sizes, is held against the recommended number. No "
+    "counter has a part in it; the trace only says to which operation a line of the log belongs. What a library pads "
+    "inside is not in its log. Batched products are logged without their sizes, and small ones not at all; a component "
+    "that has any is not witnessed.",
     "ncu": "Each component was run once, with random weights, for one image and one guidance branch, and Nsight "
-    "Compute read the GPU's own counters for every kernel: operations of the tensor cores, two a MAC, and fused "
-    "multiply-adds of what runs beside them. A GPU multiplies in tiles, so it executes more than a model needs: each "
-    "operation's difference is taken apart into named causes, predicted from the kernel's name and grid and from the "
-    "operation's shapes, never from the counters. TF32 is off.",
+    "Compute read the GPU's own counters for every kernel. Executed is, of each kernel, the MACs on the tensor cores "
+    "(half of the operations they count), or where it does not use them its fused multiply-adds; what a kernel with "
+    "tensor cores does beside them, to scale and for softmax, is listed apart. A GPU multiplies in tiles, and its "
+    "float32 attention takes three products of TF32 for one of float32, although TF32 is off for torch's products: so "
+    "it executes more than a model needs. Each operation's difference is taken apart into named causes, predicted from "
+    "the kernel's name and grid and from the operation's shapes, never from the counters.",
 }
 _CHARTS = (
     "MACs that each component needs, and what was executed",
@@ -162,7 +166,8 @@ def _odd(part: Witnessed) -> Iterator[str]:
     """The operations that are not sized or not explained, in a line each."""
     for execution in (*witnesses.unsized(part), *witnesses.unexplained(part)):
         said = account(execution)
-        what = "executed, size not logged" if said.executed is None else f"{signed(said.residual or 0)} unexplained"
+        missing = "executed, size not logged" if execution.primitives else "no line in the log"
+        what = missing if said.executed is None else f"{signed(said.residual or 0)} unexplained"
         yield (
             f"{plain(execution.paths[0]) or 'the component itself'}"
             + (f" and {len(execution.paths) - 1:,} more" if len(execution.paths) > 1 else "")
@@ -197,6 +202,9 @@ def _part(part: Witnessed) -> Iterator[str]:
         )
     headers = ("Layers", "Operations", "Exact", "MACs by their shapes", "Executed", "Difference")
     yield table("lrrrrl", headers, rows)
+    beside = sum(len(e.paths) * k.ffma for e in part.executions for k in e.kernels if k.tensor)
+    if beside:
+        yield f"Beside the tensor cores, in the same kernels: {beside:,} fused multiply-adds, not in these numbers."
     if odd := [*_odd(part)]:
         yield "\n".join(f"- {escape(line)}" for line in odd)
     yield details("What the operations ran as", _ran_as(part))
@@ -233,7 +241,7 @@ def _kernel(name: str) -> str:
 
 def _refuted(parts: Sequence[Witnessed]) -> Iterator[str]:
     """The published formula that these executions contradict: N x N for attention over keys of another length."""
-    found: dict[tuple[int, int, int], tuple[int, int]] = {}
+    found: dict[tuple[int, int, int], tuple[int, int, int]] = {}
     for part in parts:
         for execution in part.executions:
             said = account(execution)
@@ -241,19 +249,19 @@ def _refuted(parts: Sequence[Witnessed]) -> Iterator[str]:
                 continue
             query, key, value = execution.shapes[:3]
             square = prod(query[:-1]) * query[-2] * (query[-1] + value[-1])
-            found.setdefault((query[-2], key[-2], prod(query[:-2])), (said.executed, square))
+            found.setdefault((query[-2], key[-2], prod(query[:-2])), (execution.macs, said.executed, square))
     rows = [
-        (f"{queries:,}", f"{keys:,}", f"{heads:,}", count(macs), count(square), f"{ratio(square, macs, 1)} times")
-        for (queries, keys, heads), (macs, square) in sorted(found.items(), reverse=True)
-        if square > macs
+        (*map(count, (*sizes, by_shapes, ran, square)), f"{ratio(square, ran, 1)} times")
+        for sizes, (by_shapes, ran, square) in sorted(found.items(), reverse=True)
     ]
     if rows:
         yield "## What this refutes"
         yield (
             "A formula in use takes attention for heads x N_q x N_q x 2 d, also where the keys are those of a text. "
-            "What ran is N_q x N_kv:"
+            "What ran grows with the keys, N_q x N_kv, here with the keys as they were padded:"
         )
-        yield table("rrrrrr", ("Queries", "Keys", "Heads", "Executed MACs", "N x N would be", "Which is"), rows)
+        headers = ("Queries", "Keys", "Heads", "N_q x N_kv", "Executed MACs", "N_q x N_q would be", "Of what ran")
+        yield table("rrrrrrr", headers, rows)
 
 
 def _thrice(terms: Sequence[Term]) -> bool:
@@ -266,8 +274,9 @@ def _speeds(seen: Sequence[Witness]) -> Iterator[str]:
     yield "## How fast"
     yield (
         "FLOPs of the model (two a MAC) in a second, against a square product in the same precision on the same "
-        "card. The honest numerator is what the model needs; the padded one is what the card executed. Medians of 20; "
-        "a graph leaves out the time that Python takes to launch."
+        "card just after. The honest numerator is what the model needs; the padded one is what the card executed, "
+        "where both ran on the same units. Medians of 20; a graph leaves out the time that Python takes to launch, and "
+        "is what the rates are of."
     )
     rows = []
     for witness in seen:
@@ -279,6 +288,7 @@ def _speeds(seen: Sequence[Witness]) -> Iterator[str]:
             seconds = speed.graph_seconds or speed.seconds
             achieved = FLOPS_PER_MAC * part.recommended / seconds
             padded = FLOPS_PER_MAC * (part.macs or part.recommended) / seconds
+            mixed = any(_thrice(account(execution).terms) for execution in part.executions)
             rows.append(
                 (
                     escape(witness.model),
@@ -286,10 +296,10 @@ def _speeds(seen: Sequence[Witness]) -> Iterator[str]:
                     part.dtype,
                     f"{1e3 * speed.seconds:.2f}",
                     "" if speed.graph_seconds is None else f"{1e3 * speed.graph_seconds:.2f}",
-                    f"{achieved / 1e12:.1f}",
-                    f"{rate / 1e12:.1f}",
-                    f"{100 * achieved / rate:.1f} %",
-                    f"{100 * padded / rate:.1f} %",
+                    f"{achieved / 1e12:.0f}",
+                    f"{rate / 1e12:.0f}",
+                    f"{100 * achieved / rate:.0f} %",
+                    "" if mixed else f"{100 * padded / rate:.0f} %",
                 )
             )
     headers = (

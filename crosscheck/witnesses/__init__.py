@@ -42,7 +42,9 @@ def account(execution: Execution) -> Account:
 
 def executed(witnessed: Witnessed) -> int | None:
     """MACs executed in one forward; None where any operation's are not known."""
-    total = sum(p.count * p.macs for p in witnessed.elsewhere if p.macs is not None)
+    if any(primitive.macs is None for primitive in witnessed.elsewhere):
+        return None
+    total = sum(primitive.count * (primitive.macs or 0) for primitive in witnessed.elsewhere)
     for execution in witnessed.executions:
         macs = account(execution).executed
         if macs is None:

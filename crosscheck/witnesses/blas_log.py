@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from math import prod
+from typing import NamedTuple
 
 from crosscheck.records import Execution, Primitive, Shape, Term
 
@@ -30,38 +31,43 @@ CAUSES = {
     ),
 }
 
-_MARK = "crosscheck operation"
 _MKL = re.compile(r"MKL_VERBOSE ([A-Z0-9_]+)\(([^)]*)\)")
 #: What else MKL has that multiplies matrices or vectors.
 _MULTIPLIES = re.compile(r"GEMM|GEMV|DOT|GER|SYM|SYR|HEM|HER|TRM|TRS|MATMUL")
+#: What else oneDNN has that multiplies, without a rule here.
+_OTHER_PRODUCTS = frozenset({"gemm_api", "sdpa", "gated_mlp", "augru"})
 _SIZE = re.compile(r"([a-z]+)(\d+)")
 #: Keys of a block in torch's fused attention.
 _KEYS = 512
 _GATES = {"vanilla_rnn": 1, "vanilla_lstm": 4, "vanilla_gru": 3, "lbr_gru": 3}
 
 
-def mark(operation: int | None) -> str:
-    """The line that says which operation the following ones belong to; None: to none."""
-    return f"{_MARK} {'none' if operation is None else operation}"
+class Marks(NamedTuple):
+    """The lines between which an operation runs; ``key`` is no text that a forward prints by chance."""
 
+    key: str
 
-def read(log: Iterable[str]) -> dict[int | None, tuple[Primitive, ...]]:
-    """Operation -> the primitives logged for it, alike ones together; under None those outside of every operation."""
-    found: dict[int | None, Counter[tuple[str, str, int | None]]] = {}
-    operation: int | None = None
-    for line in log:
-        if line.startswith(_MARK):
-            said = line.removeprefix(_MARK).strip()
-            operation = None if said == "none" else int(said)
-        elif (logged := primitive(line)) is not None:
-            found.setdefault(operation, Counter())[logged.routine, logged.sizes, logged.macs] += 1
-    return {
-        operation: tuple(
-            Primitive(routine=routine, sizes=sizes, macs=macs, count=count)
-            for (routine, sizes, macs), count in sorted(calls.items(), key=lambda entry: entry[0][:2])
-        )
-        for operation, calls in found.items()
-    }
+    def line(self, operation: int | None) -> str:
+        """The line that says which operation the following ones belong to; None: to none."""
+        return f"{self.key} {'none' if operation is None else operation}"
+
+    def read(self, log: Iterable[str]) -> dict[int | None, tuple[Primitive, ...]]:
+        """Operation -> the primitives logged for it, alike ones together; under None those outside of every one."""
+        found: dict[int | None, Counter[tuple[str, str, int | None]]] = {}
+        operation: int | None = None
+        for line in log:
+            if line.startswith(self.key):
+                said = line.removeprefix(self.key).strip()
+                operation = None if said == "none" else int(said)
+            elif (logged := primitive(line)) is not None:
+                found.setdefault(operation, Counter())[logged.routine, logged.sizes, logged.macs] += 1
+        return {
+            operation: tuple(
+                Primitive(routine=routine, sizes=sizes, macs=macs, count=count)
+                for (routine, sizes, macs), count in sorted(calls.items(), key=lambda entry: entry[0][:2])
+            )
+            for operation, calls in found.items()
+        }
 
 
 def primitive(line: str) -> Primitive | None:
@@ -90,6 +96,8 @@ def _onednn(fields: list[str]) -> Primitive | None:
     if "exec" not in fields:
         return None
     kind, *described = fields[fields.index("exec") + 2 :]
+    if kind in _OTHER_PRODUCTS:
+        return Primitive(routine=kind, sizes=described[-2], macs=None)
     if kind not in {*_PROBLEMS, "matmul"}:
         return None  # reorders, sums: no products
     problem, algorithm = described[-2], described[-3]
@@ -125,9 +133,11 @@ def _inner_product(size: dict[str, int], _: str) -> int:
     return size["mb"] * size["oc"] * size["ic"] * prod(size.get(f"i{axis}", 1) for axis in "dhw")
 
 
-def _rnn(size: dict[str, int], algorithm: str) -> int:
+def _rnn(size: dict[str, int], algorithm: str) -> int | None:
     """Each step of each layer multiplies its input and its state by the weights of every gate."""
-    gates = next((count for name, count in _GATES.items() if name in algorithm), 0)
+    gates = next((count for name, count in _GATES.items() if name in algorithm), None)
+    if gates is None:
+        return None
     directions = 2 if "bidirectional" in algorithm else 1
     return size["l"] * directions * size["t"] * size["mb"] * gates * size["dhc"] * (size["slc"] + size["sic"])
 
@@ -145,6 +155,8 @@ _PROBLEMS = {
 
 def executed(execution: Execution) -> int | None:
     """MACs that the log has for one of ``execution``; None where it has no line for it, or one without a size."""
+    if not execution.macs and not execution.primitives:
+        return 0
     macs = [None if p.macs is None else p.count * p.macs for p in execution.primitives]
     return None if not macs or None in macs else sum(m for m in macs if m is not None)
 

@@ -6,10 +6,13 @@ do not survive a fork, starts new ones for a new thread.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
+import io
 import multiprocessing
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable
@@ -28,6 +31,8 @@ from crosscheck.witnesses import blas_log, subject
 
 #: What a process with torch's libraries holds beside a model.
 _BASE = 1 << 30
+#: Seconds for one forward. The largest measured, SDXL's decoder, takes six minutes on two cores.
+TIME_LIMIT = 3_600.0
 
 
 def witness(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Witnessed:
@@ -55,23 +60,31 @@ def unavailable() -> str:
         )
         return f"this torch {torch.__version__} is built without {missing}, whose log is read"
     if not can_fork():
-        return f"no process can be forked on {sys.platform}, and the log is read in one"
+        return f"the log is read in a forked process, and none can be forked here ({sys.platform}, or a daemon)"
     return ""
 
 
-def run(case: Case, recommended: int | None = None) -> Witnessed:
+def run(case: Case, recommended: int | None = None, time_limit: float = TIME_LIMIT) -> Witnessed:
     """What the math libraries executed for one forward of ``case``, whose reference is ``recommended`` MACs."""
     if reason := unavailable():
         raise UsageError(f"no CPU witness: {reason}")
-    operations, logged = _forked(lambda log: _logged(case, log))
-    executions = subject.executions(operations, lambda place: {"primitives": logged.get(place, ())})
+    needed, free = _forked(lambda _: _Message(memory=subject.memory(case)), time_limit).memory + _BASE, available()
+    if needed > free:
+        raise UsageError(
+            f"{case.name} needs about {needed / 1e9:.1f} GB in float32, {free / 1e9:.1f} GB are free; "
+            "choose a smaller size or component"
+        )
+    message = _forked(lambda folder: _logged(case, folder / "log"), time_limit)
+    logged = {None if key == "" else int(key): calls for key, calls in message.log.items()}
+    executions = subject.executions(message.operations, lambda place: {"primitives": logged.get(place, ())})
+    by_shapes = sum(operation.macs for operation in message.operations)
     return Witnessed(
         name=case.name,
         class_name=case.class_name,
         params=params(case.module),
         inputs=case.inputs,
         dtype="float32",
-        recommended=sum(operation.macs for operation in operations) if recommended is None else recommended,
+        recommended=by_shapes if recommended is None else recommended,
         executions=executions,
         elsewhere=logged.get(None, ()),
     )
@@ -97,65 +110,55 @@ def available() -> int:
 
 
 class _Message(msgspec.Struct):
+    memory: int = 0
     operations: list[subject.Operation] = []
     log: dict[str, tuple[Primitive, ...]] = {}
-    refused: str = ""
     error: str = ""
 
 
-def _forked(work: Callable[[Path], Any]) -> tuple[list[subject.Operation], dict[int | None, tuple[Primitive, ...]]]:
+def _forked(work: Callable[[Path], _Message], time_limit: float) -> _Message:
+    """What ``work`` says in a process of its own, given a folder that is gone afterwards."""
     context = multiprocessing.get_context("fork")
     inbox, outbox = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(outbox, work), daemon=True)
     process.start()
     outbox.close()
     try:
+        if not inbox.poll(time_limit):
+            raise UncountedError(f"time limit of {time_limit:g} s reached; it was stopped")
         message = msgspec.msgpack.decode(inbox.recv_bytes(), type=_Message)
     except EOFError:
         process.join()
         raise CrosscheckError(f"the witness gave no answer: {death(process.exitcode)}") from None
     finally:
         inbox.close()
-        if sys.exc_info()[0] is KeyboardInterrupt:
-            process.kill()
-    process.join()
-    if message.refused:
-        raise UsageError(message.refused)
+        process.kill()
+        process.join()
     if message.error:
         raise UncountedError(message.error)
-    return message.operations, {None if key == "" else int(key): calls for key, calls in message.log.items()}
+    return message
 
 
-def _child(outbox: Any, work: Callable[[Path], list[subject.Operation]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        with ThreadPoolExecutor(1) as thread:
-            try:
-                operations = thread.submit(work, log).result()
-                with log.open(errors="replace") as lines:
-                    found = {"" if key is None else str(key): calls for key, calls in blas_log.read(lines).items()}
-                message = _Message(operations, found)
-            except UsageError as refusal:
-                message = _Message(refused=str(refusal))
-            except Exception as error:
-                message = _Message(error=one_line(error))
+def _child(outbox: Any, work: Callable[[Path], _Message]) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as thread:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # what the forward prints is no line of the log
+                message = thread.submit(work, Path(folder)).result()
+        except BaseException as error:
+            message = _Message(error=one_line(error))
     outbox.send_bytes(msgspec.msgpack.encode(message))
 
 
-def _logged(case: Case, log: Path) -> list[subject.Operation]:
+def _logged(case: Case, log: Path) -> _Message:
     """Run the case with the process's own output, where the libraries write, going to ``log``."""
-    needed, free = subject.memory(case) + _BASE, available()
-    if needed > free:
-        raise UsageError(
-            f"{case.name} needs about {needed / 1e9:.1f} GB in float32, {free / 1e9:.1f} GB are free; "
-            "choose a smaller size or component"
-        )
-    libc = ctypes.CDLL(None)
+    libc, marks = ctypes.CDLL(None), blas_log.Marks(secrets.token_hex())
     sink = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(sink, 1)
 
     def say(operation: int | None) -> None:
-        libc.puts(blas_log.mark(operation).encode())  # through the buffer that the libraries write to, in order
+        # Through the buffer that the libraries write to, in order; on a line of its own, whatever was written.
+        libc.puts(f"\n{marks.line(operation)}".encode())
 
     with ExitStack() as stack:
         real = stack.enter_context(subject.real(case, "cpu", torch.float32))
@@ -163,4 +166,6 @@ def _logged(case: Case, log: Path) -> list[subject.Operation]:
         stack.enter_context(torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON))
         operations = subject.run(real, say, lambda: say(None))
     libc.fflush(None)
-    return operations
+    with log.open(errors="replace") as lines:
+        found = {"" if key is None else str(key): calls for key, calls in marks.read(lines).items()}
+    return _Message(operations=operations, log=found)

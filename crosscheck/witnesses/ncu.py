@@ -34,7 +34,10 @@ CAUSES = {
     "tile-padding": ("Rows, columns, queries or keys that fill up the last tile are multiplied like any other.", _XMMA),
     "cluster-padding": ("Blocks are launched in whole clusters; those without a tile multiply zeros.", _XMMA),
     "depth-padding": ("The depth of a product, or each slice of it, is rounded up to the tile's.", _XMMA),
-    "scale-ffma": ("Outside the tensor cores, alpha A B + beta C is one fused multiply-add an output.", _XMMA),
+    "scale-ffma": (
+        "Beside the tensor cores, alpha A B + beta C is a fused multiply-add an output, in some for each slice.",
+        "read off these measurements: no kernel's name says how often",
+    ),
     "bias-ffma": (
         "A kernel of torch's own adds the bias to each output, times one.",
         "CUDAFunctor_add in the kernel's name",
@@ -133,16 +136,17 @@ def _product(execution: Execution) -> _Product:
     if execution.aten == "convolution":  # a row is a pixel, a column a filter
         weight = execution.shapes[1]
         return _Product(1, execution.out[0] * prod(execution.out[2:]), execution.out[1], prod(weight[1:]))
-    a = execution.shapes[1 if execution.aten in ("addmm", "baddbmm") else 0]
+    a = execution.shapes[1 if execution.aten in ("addmm", "baddbmm", "addmv") else 0]
+    if len(execution.out) < 2:  # of a vector, or one number: a matrix of one column
+        return _Product(1, prod(execution.out), 1, a[-1])
     *batch, rows, columns = execution.out
     return _Product(prod(batch), rows, columns, a[-1])
 
 
 def _terms(kernel: Kernel, execution: Execution) -> Iterator[tuple[str, int]]:
-    if not (kernel.tensor or kernel.ffma):
-        return
-    if kernel.name.startswith("void at::"):  # torch's own elementwise kernel: the output, and one times the bias
-        yield "bias-ffma", _product(execution).outputs
+    if kernel.name.startswith("void at::"):  # torch's own elementwise kernels: of these the sum is output + 1 x bias
+        if "CUDAFunctor_add" in kernel.name:
+            yield "bias-ffma", _product(execution).outputs
     elif execution.op == "attention" and "_scaled" in execution.aten:
         yield from _attention(kernel, execution)
     else:
@@ -201,7 +205,7 @@ def _tiled(kernel: Kernel, execution: Execution) -> Iterator[tuple[str, int]]:
     else:
         depth = _up(product.depth, tile.depth)
     yield "depth-padding", launched * (depth - product.depth)
-    if not kernel.tensor and not any(_SUMS.search(other.name) for other in execution.kernels):
+    if not any(_SUMS.search(other.name) for other in execution.kernels):
         yield "scale-ffma", filled * _scales(kernel.name, slices)
 
 
@@ -210,8 +214,11 @@ _SUMS = re.compile("splitKreduce|execute_split_k")
 
 
 def _scales(name: str, slices: int) -> int:
-    """Times that a kernel without tensor cores makes alpha A B + beta C of an output: once, or as each slice adds."""
-    if "_xmma_gemm" in name:
+    """Times that a kernel beside the tensor cores makes alpha A B + beta C of an output: once, or as each slice adds.
+
+    No name says so: read off the measurements, and true of all of them.
+    """
+    if "_xmma_gemm" in name and "_ffma_" in name:
         return 1
     return slices if "simt_sgemm" in name or "sgemm_largek" in name else 0
 

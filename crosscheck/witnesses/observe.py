@@ -72,7 +72,7 @@ def observe(
 
 def _possible(witness: str, dtype: str | None) -> None:
     if witness == "cpu" and dtype not in (None, "float32"):
-        raise UsageError(f"--dtype {dtype} with the CPU witness; allowed: float32, whose products MKL and oneDNN log")
+        raise UsageError(f"--dtype {dtype!r} with the CPU witness; allowed: float32, whose products MKL and oneDNN log")
     if dtype is not None and dtype not in gpu.DTYPES:
         raise UsageError(f"unknown dtype {dtype!r}; allowed: {', '.join(gpu.DTYPES)}")
     if reason := (cpu if witness == "cpu" else gpu).unavailable():

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosscheck.backends import rules
@@ -117,6 +118,8 @@ def real(case: Case, device: str, dtype: torch.dtype) -> Iterator[Case]:
     block = (_SPREAD * block).to(dtype)
 
     def made(tensor: torch.Tensor) -> torch.Tensor:
+        if is_lazy(tensor):  # the forward makes it
+            return tensor
         placed = dtype if tensor.is_floating_point() else tensor.dtype
         if not _empty(tensor):
             filled = tensor.detach().to(device, placed)
@@ -200,22 +203,26 @@ class _Peak(TorchDispatchMode):
 
 
 def memory(case: Case) -> int:
-    """Bytes that a forward in float32 adds: tensors that hold no values yet, and what is live at its peak.
+    """Bytes that a forward in float32 adds: tensors that are made for it, and what is live at its peak.
 
-    A bound from above, mostly: attention is fused on real tensors, and written out here.
+    A bound from above, mostly: attention is fused on real tensors, and written out here. A forward that reads values
+    can't be run without any, and then only its tensors are known. It runs ``case`` once.
     """
     sizes: list[int] = []
     peak = _Peak()
 
     def on_meta(tensor: torch.Tensor) -> torch.Tensor:
-        if _empty(tensor):
-            sizes.append(tensor.numel() * tensor.element_size())
-        hollow = tensor.detach().to("meta")
+        if is_lazy(tensor):
+            return tensor
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        if _empty(tensor) or tensor.dtype != dtype:
+            sizes.append(tensor.numel() * dtype.itemsize)
+        hollow = tensor.detach().to("meta", dtype)
         peak.given.add(hollow.untyped_storage()._cdata)
         return hollow
 
     with swapped(case, on_meta), torch.no_grad(), QuickMeta():
         args, kwargs = map_tensors(on_meta, (case.args, dict(case.kwargs)))
-        with suppress(Exception), peak:  # it may read values, and then only its tensors are known
+        with suppress(Exception), peak:
             call(dataclasses.replace(case, args=args, kwargs=kwargs))
     return sum(sizes) + peak.bytes
