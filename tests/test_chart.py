@@ -93,7 +93,7 @@ def test_ink_follows_the_reader() -> None:
     assert "currentColor" in drawing
     assert "#010203" not in drawing
     colours = {c.lower() for c in re.findall(r"(?:fill|stroke): (#\w+)", drawing)}
-    assert colours <= {look.lower() for look in chart._COLOURS}, "only the causes have colours of their own"
+    assert colours <= {look.lower() for look in chart.COLOURS}, "only the causes have colours of their own"
 
 
 def test_every_number_verdict_and_cause_is_written() -> None:

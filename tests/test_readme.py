@@ -18,7 +18,7 @@ from command import cli
 from modules import BLOCK, BLOCK_MACS, block
 
 import crosscheck
-from crosscheck import backends, configs, ledger, listing
+from crosscheck import backends, claims, configs, ledger, listing
 from crosscheck.report import scoreboard
 from crosscheck.report.index import models
 
@@ -141,7 +141,7 @@ def test_its_commands_and_their_options_exist(words, help_of):
     for option in (word for word in rest if word.startswith("-")):
         assert re.search(rf"(?<![\w-]){option}\b", help_of(command)), option
     assert {command for command, *_ in COMMANDS} == {
-        "run", "report", "compare", "gate", "list", "formula", "sweep", "doctor",
+        "run", "report", "compare", "gate", "list", "formula", "sweep", "doctor", "witness", "audit",
     }  # fmt: skip
 
 
@@ -201,7 +201,7 @@ def test_the_python_example_runs(monkeypatch):
 def test_the_example_of_a_backend_is_found_and_counts(tmp_path, monkeypatch):
     """A package with the README's class and entry point, and a tool that gives the parameters."""
     (example,) = (code for code in blocks("python") if "Backend" in code)
-    (table,) = (tomllib.loads(text) for text in blocks("toml"))
+    (table,) = (tomllib.loads(text) for text in blocks("toml") if "entry-points" in text)
     entries = table["project"]["entry-points"][backends.GROUP]
     site = plugins.install(tmp_path / "package", entries, {"my_package": f"import my_counter\n{example}"})
     monkeypatch.syspath_prepend(site)
@@ -216,3 +216,11 @@ def test_the_example_of_a_backend_is_found_and_counts(tmp_path, monkeypatch):
 
     assert check["my-counter"].macs == sum(p.numel() for p in module.parameters()) + x.numel()
     assert check["my-counter"].version == "unknown"  # no distribution my-counter is installed
+
+
+def test_the_example_of_a_claim_can_be_audited(tmp_path):
+    (example,) = (text for text in blocks("toml") if "[[claim]]" in text)
+    file = tmp_path / "claims.toml"
+    file.write_text(example)
+    (claim,) = claims.load(file)
+    assert claims.audit(claim, ledger.load(ROOT / "reports" / "sd21-base.json")).verdict == "ambiguous"

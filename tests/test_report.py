@@ -101,7 +101,8 @@ def test_reference_by_op_adds_up_as_printed() -> None:
 
 def test_totals_add_up_as_printed() -> None:
     forward, generation = tables(section(report.markdown(SAMPLE), "## Recommended totals"))
-    assert ["unet", "402,128,732,160", "804,257,464,320", "402.129", "confirmed"] in forward
+    unet = ["unet", "402,128,732,160", "804,257,464,320", "402.129", "confirmed"]
+    assert unet in [row[:5] for row in forward]
     _, *parts, total = generation
     assert [number(cell) for cell in total[3:5]] == [26_234_368_094_208, 52_468_736_188_416]
     assert [sum(number(part[n]) for part in parts) for n in (3, 4)] == [26_234_368_094_208, 52_468_736_188_416]
@@ -220,7 +221,7 @@ def test_an_unknown_total_is_never_zero() -> None:
         generation=Generation(components=(), recommended=NOTHING, outside_macs=0),
     )
     forward, *_ = tables(section(report.markdown(ledger), "## Recommended totals"))
-    assert ["unet", "unknown", "unknown", "unknown", "uncounted"] in forward
+    assert ["unet", "unknown", "unknown", "unknown", "uncounted", ""] in forward
     assert "**unet** is uncounted: no rule for my::op" in report.markdown(ledger)
 
 

@@ -428,6 +428,7 @@ GEMM = (
     "sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize{}_stage3_warpsize1x4x1_ffma_aligna4_alignc4_execute_{}__5x_cublas"
 )
 FPROP = "sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize64x64x64_warpgroupsize1x1x1_g1"
+CUDNN = "void cutlass__5x_cudnn::Kernel<cutlass_tensorop_bf16_s16816fprop_optimized_bf16"
 ADD = "void at::elementwise_kernel<128, 2, at::CUDAFunctor_add<float>>(at::TensorIteratorBase &)"
 
 #: What was measured on an H100 -> the MACs of each cause, by hand.
@@ -512,6 +513,24 @@ MEASURED = {
             tensor(CUTLASS, (2, 16, 1), 69_206_016, (32, 4, 1)), op="attention", is_causal=True),
         {"causal-tiles": -16 * 64 * 13 * 128, "three-tf32": 2 * 16 * 64 * 64 * (64 + 64 + 128 + 96),
          "tile-padding": 16 * (64 * 64 * (64 + 64 + 128 + 96) - (64 * 64 + 13 * 77) * 128)},
+    ),
+    # heads of 40 fill a tile of 64 in both products
+    "heads that are narrower than a tile": (
+        ran("_scaled_dot_product_cudnn_attention", ((1, 8, 4096, 40),) * 3, (1, 8, 4096, 40), 8 * 4096 * 4096 * 80,
+            tensor(FLASH, (132, 1, 1), 17_179_869_184), op="attention"),
+        {"tile-padding": 8 * 4096 * 4096 * (128 - 80)},
+    ),
+    # heads of 72 are 3 steps of 32 deep in the scores, and fill a tile of 128 in the values
+    "heads that are narrower than a tile, in float32": (
+        ran("_scaled_dot_product_efficient_attention", ((1, 16, 256, 72),) * 3, (1, 16, 256, 72), 16 * 256 * 256 * 144,
+            tensor(CUTLASS.replace("64x64", "64x128"), (4, 16, 1), 704_643_072), op="attention"),
+        {"tile-padding": 16 * 256 * 256 * (96 + 128 - 144), "three-tf32": 2 * 16 * 256 * 256 * (96 + 128)},
+    ),
+    # 16 channels of each of 2 x 2 taps are 64 deep
+    "a convolution that goes tap by tap": (
+        ran("convolution", ((1, 16, 128, 128), (1536, 16, 2, 2), (1536,)), (1, 1536, 64, 64), 4096 * 1536 * 64,
+            tensor(f"{CUDNN}_256x128_64x3_nhwc_align8>", (64, 3, 1), 1_610_612_736), op="conv"),
+        {"depth-padding": 4096 * 1536 * 4 * (64 - 16)},
     ),
     "an outer product adds nothing up": (
         ran("mul", ((4608, 1), (8,)), (4608, 8), 4608 * 8,
@@ -633,6 +652,8 @@ def test_models_of_the_survey_are_witnessed():
         "h100-sd21-base-text_encoder-float32",
         "h100-sdxl-base-unet-bfloat16",
         "h100-flux1-dev-transformer-bfloat16",
+        "h100-sd3-medium-transformer-bfloat16",
+        "h100-dit-xl-2-256-transformer-float32",
     ):
         assert f"witness-{name}" in found
 
