@@ -97,6 +97,8 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     were given one."""
     packed: tuple[tuple[int, int], ...] = ()
     """Steps and sequences, at first, of each packed sequence that its calls returned."""
+    mapped: bool = False
+    """Was given a tensor first that torch.vmap maps."""
 
 
 class OpRow(Record, frozen=True, kw_only=True):
@@ -129,6 +131,8 @@ class OpRow(Record, frozen=True, kw_only=True):
     """Which of the three real convolutions it is that torch runs for a complex one; the last stands for two."""
     by_operator: bool = False
     """Came from a call of ``torch.ops``: ``function`` is the operator's name."""
+    mapped: int = 1
+    """That of the `CallRow` that it ran in, if it did in one."""
 
 
 class AttentionRow(Record, frozen=True, kw_only=True):
@@ -158,6 +162,8 @@ class EinsumRow(Record, frozen=True, kw_only=True):
     equation: str
     shapes: tuple[Shape, ...]
     count: int
+    mapped: int = 1
+    """As of a `CallRow`."""
 
 
 class UnusedRow(Record, frozen=True, kw_only=True):
@@ -212,8 +218,8 @@ class CallRow(Record, frozen=True, kw_only=True):
     is_complex: bool = False
     kernel: bool = False
     """Made by a kernel of torch's own that is written in Python, as many are on meta."""
-    mapped: bool = False
-    """Made inside torch.vmap, where tensors show their shapes without the mapped dimension."""
+    mapped: int = 1
+    """How many of torch.vmap's it stands for: tensors show their shapes without the mapped dimensions there."""
 
 
 class Census(Record, frozen=True, kw_only=True):

@@ -50,9 +50,9 @@ class Shared(nn.Module):
 COMPLEX = nn.Linear(8, 5, dtype=torch.complex64)
 
 
-def inner(function):
+def inner(function, **parts):
     """A function called in a child, of which hooks hear, with a parameter beside it, which tells the device."""
-    child = Function(function, unused=nn.Linear(1, 1))
+    child = Function(function, unused=nn.Linear(1, 1), **parts)
     return Function(lambda self, *inputs: self.child(*inputs), child=child)
 
 
@@ -77,6 +77,15 @@ WRAPPED_COMPLEX = (nn.Sequential(COMPLEX), [(2, 8)], "complex", -3 * 2 * 8 * 5)
 # each called twice and summed twice, so twice as much as was done; the norm has no MACs there
 SHARED_TWICE = (Shared(), X, "meta", 2 * ELEMENTS * 8)
 IN_A_CHILD = (inner(attention), ATTENTION[1], "meta", -2 * 5 * 7 * 8)
+
+
+# three convolutions at once, each for two images, of which one is seen
+MAPPED = (
+    inner(lambda self, x: torch.vmap(self.a)(x), a=nn.Conv2d(6, 4, 3)),
+    [(3, 2, 6, 8, 8)],
+    "meta",
+    -2 * 2 * 4 * 6 * 6 * 6 * 9,
+)
 
 
 class LoRACompatibleLinear(nn.Linear):
@@ -238,6 +247,14 @@ CASES = {
     # twice called, twice visited: hooks fire 2 x 2 times and the sum is taken twice, 8 for 2; so 6 too many, and
     # the norm's 4 an element 8 times instead of twice
     "thop-shared-module": ("thop", Shared(), X, "meta", 6 * ELEMENTS * 8 + 6 * 4 * ELEMENTS),
+    # two at once: of a norm's 4 an element and 5 products an element one half is missed
+    "thop-vmap": (
+        "thop",
+        Function(lambda self, x: torch.vmap(self.a)(x), a=nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 5))),
+        X,
+        "meta",
+        -(4 + 5) * ELEMENTS // 2,
+    ),
     "fvcore-layernorm-5": (
         "fvcore",
         nn.Sequential(nn.LayerNorm(8), nn.LayerNorm(8, elementwise_affine=False)),
@@ -755,6 +772,7 @@ CASES = {
         "cpu without gradients",
         -(2 * 5 * 5 * 8 + 4 * 5 * 64),
     ),
+    **{f"{name}-vmap": (name, *MAPPED) for name in ("calflops", "deepspeed", "flops-profiler", "ptflops")},
     # each output's bias: the convolution's 6 x 6, the transposed one's 7 x 7, and 5 of each row
     "onnx-tool-bias": (
         "onnx-tool",
@@ -928,6 +946,7 @@ WITHOUT_NUMBER = {
         [(3, 3)],
     ),
     "torchinfo-compiled": ("torchinfo", compiled, [(3, 3)]),
+    "torchinfo-vmap": ("torchinfo", *MAPPED[:2]),
     "torchprofile-native-layer": ("torchprofile", multihead(), [(1, 5, 8)], "cpu"),
     "ptflops-aten-lazy": ("ptflops-aten", nn.LazyLinear(3, device="meta"), [(3, 3)]),
     "fvcore-bool-number": ("fvcore", Function(lambda self, x: x @ (x > 0).masked_fill(x > 1, False).float()), [(3, 3)]),
@@ -1251,7 +1270,28 @@ def test_products_of_a_backward_in_a_forward(backend):
     assert outcome.residual == 0
 
 
-def test_fvcore_s_matmul_in_vmap_is_that_of_the_whole_batch():
-    module = Function(lambda self, x: torch.vmap(lambda a: torch.matmul(a, a.T))(x))
+@pytest.mark.parametrize(
+    ("function", "macs"),
+    [
+        (lambda self, x: torch.vmap(lambda a: torch.matmul(a, a.T))(x), 5 * 3 * 3 * 4),
+        (lambda self, x: torch.vmap(lambda a: torch.einsum("ij,kj->ik", a, a))(x), 5 * 3 * 3 * 4),
+        (lambda self, x: torch.vmap(self.norm)(x), 0),
+    ],
+)
+def test_fvcore_sees_what_vmap_makes_of_functions(function, macs):
+    """Products of the whole batch, and norms by an operator that has no handle."""
+    module = Function(function, norm=nn.LayerNorm(4))
     outcome = crosscheck.check(module, torch.zeros(5, 3, 4), backends=("fvcore",))["fvcore"]
-    assert (outcome.macs, outcome.terms) == (5 * 3 * 3 * 4, ())
+    assert (outcome.macs, outcome.terms) == (macs, ())
+
+
+def test_vmap_of_a_vmap_and_of_a_gradient():
+    """Each of 3 x 2 calls multiplies 5 rows of 4 by 4 to 8; DeepSpeed sees one."""
+    layer = nn.Linear(4, 8)
+    for function in (
+        lambda self, x: torch.vmap(torch.vmap(self.a))(x),
+        lambda self, x: torch.vmap(torch.vmap(lambda a: torch.func.jvp(self.a, (a,), (a,))[0]))(x),
+    ):
+        check = crosscheck.check(inner(function, a=layer), torch.zeros(3, 2, 5, 4), backends=())
+        (call,) = (call for call in check.census.calls if call.function == "F.linear")
+        assert (call.mapped, call.shapes[0]) == (3 * 2, (5, 4))

@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from math import prod
 from typing import Any, NamedTuple
@@ -64,6 +64,7 @@ class OpKey(NamedTuple):
     interpolation: int
     complex_part: int
     by_operator: bool
+    mapped: int
 
 
 class _ModuleKey(NamedTuple):
@@ -80,6 +81,7 @@ class _ModuleKey(NamedTuple):
     outputs: tuple[tuple[int, ...], ...]
     positional: tuple[int, ...]
     packed: tuple[tuple[int, int], ...]
+    mapped: bool
     root: bool
     """The module itself has a row of its own."""
 
@@ -93,7 +95,7 @@ class _CallKey(NamedTuple):
     macs: int
     is_complex: bool
     kernel: bool
-    mapped: bool
+    mapped: int
 
 
 class _Functions(TorchFunctionMode):
@@ -108,7 +110,7 @@ class _Functions(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...]]] = Counter()
+        self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...], int]] = Counter()
         self.transposed: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -122,7 +124,8 @@ class _Functions(TorchFunctionMode):
             self.transposed.update(_TRANSPOSED.get(read, ()))
         if self.name == "einsum" and isinstance(args[0], str):
             operands = args[1] if isinstance(args[1], list | tuple) else args[1:]
-            self.einsums[args[0].replace(" ", ""), tuple(tuple(x.shape) for x in operands)] += 1
+            shapes = tuple(tuple(x.shape) for x in operands)
+            self.einsums[args[0].replace(" ", ""), shapes, _mapped(operands)] += 1
         if self.name.startswith("conv"):
             given = (*args, *(kwargs or {}).values())
             if any(isinstance(value, str) for value in given):
@@ -181,6 +184,9 @@ class Tracer(TorchDispatchMode):
         self._direct: Counter[int] = Counter()
         self._inner = 0
         """MACs so far of the innermost observed call."""
+        self._mapped = 1
+        """How many calls torch.vmap makes one, of the innermost observed one."""
+        self._given_mapped: set[int] = set()
         self._in_kernel = self._decomposing = False
         self.calls: Counter[_CallKey] = Counter()
         self.ops: Counter[OpKey] = Counter()
@@ -267,6 +273,7 @@ class Tracer(TorchDispatchMode):
                     args[2] if name.startswith("grid_sampler") else 0,
                     part,
                     self._functions.by_operator,
+                    self._mapped,
                 )
             )
         return None
@@ -290,12 +297,13 @@ class Tracer(TorchDispatchMode):
             if self._functions.passing is original and not self._in_kernel:
                 self._functions.passing = None
                 return original(*args, **kwargs)
-            outer, self._inner = self._inner, 0
+            given = [x for x in _flat((*args, *kwargs.values())) if isinstance(x, torch.Tensor)]
+            mapped = _mapped(given)
+            outer, (self._inner, self._mapped) = (self._inner, self._mapped), (0, mapped)
             try:
                 result = original(*args, **kwargs)
             finally:
-                macs, self._inner = self._inner, outer
-            given = [x for x in _flat((*args, *kwargs.values())) if isinstance(x, torch.Tensor)]
+                macs, (self._inner, self._mapped) = self._inner, outer
             if any(type(x).__name__ == "FakeTensor" for x in given):  # torch.compile at work: nothing runs
                 return result
             out = next((x for x in _flat((result,)) if isinstance(x, torch.Tensor)), None)
@@ -308,7 +316,7 @@ class Tracer(TorchDispatchMode):
                 macs,
                 any(x.is_complex() for x in given),
                 self._in_kernel,
-                any(map(torch._C._functorch.is_batchedtensor, given)),
+                mapped,
             )
             self.calls[key] += 1
             return result
@@ -353,6 +361,8 @@ class Tracer(TorchDispatchMode):
             with tracer._entered(module, direct=False) if id(module) in tracer._paths else nullcontext():
                 result = original_call(module, *args, **kwargs)
             tracer._returned(id(module), len(args), result)
+            if args and isinstance(args[0], torch.Tensor) and _is_mapped(args[0]):
+                tracer._given_mapped.add(id(module))
             return result
 
         def watched(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -476,6 +486,7 @@ class Tracer(TorchDispatchMode):
                 outputs=tuple(self._outputs[key]) if parameters else (),
                 positional=() if positional == (1,) else positional,
                 packed=tuple(self._packed.get(key, ())),
+                mapped=key in self._given_mapped,
                 root=self._paths[key][0] == "",
             )
             place[key] = alike
@@ -490,8 +501,8 @@ class Tracer(TorchDispatchMode):
             untraceable=tuple(sorted(self.untraceable)),
             transposed=tuple(sorted(self._functions.transposed)),
             einsums=tuple(
-                EinsumRow(equation=equation, shapes=shapes, count=count)
-                for (equation, shapes), count in self._functions.einsums.items()
+                EinsumRow(equation=equation, shapes=shapes, count=count, mapped=mapped)
+                for (equation, shapes, mapped), count in self._functions.einsums.items()
             ),
             calls=self._call_rows(index, place),
         )
@@ -619,6 +630,23 @@ def _each(value: Any, dims: int) -> tuple[int, ...]:
 
 def _is_parameter(value: Any) -> bool:
     return isinstance(value, torch.nn.Parameter)
+
+
+_is_mapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_batchedtensor
+
+
+def _mapped(tensors: Iterable[torch.Tensor]) -> int:
+    """How many calls torch.vmap makes one: the product of the dimensions that it hides in them."""
+    sizes = {}
+    functorch = torch._C._functorch
+    for tensor in tensors:
+        shown = tensor
+        while (mapped := _is_mapped(shown)) or functorch.is_gradtrackingtensor(shown):
+            held = functorch.get_unwrapped(shown)
+            if mapped:
+                sizes[functorch.maybe_get_level(shown)] = held.shape[functorch.maybe_get_bdim(shown)]
+            shown = held
+    return prod(sizes.values())
 
 
 def _is_leaf(module: torch.nn.Module) -> bool:

@@ -249,7 +249,8 @@ def _pytorch_bias(census: Census) -> int:
     "ptflops/pytorch_ops.py:65,77-83 (0.7.5)",
 )
 def _unbatched(census: Census) -> int:
-    return sum(_products(call) - real_macs(call) for call in _hooked(census) if call.function in _CONVS)
+    calls = (call for call in _hooked(census) if call.function in _CONVS and call.mapped == 1)
+    return sum(_products(call) - real_macs(call) for call in calls)
 
 
 @cause(
@@ -284,7 +285,24 @@ def _pytorch_no_rule(census: Census) -> int:
     "ptflops/pytorch_ops.py:385-387 (0.7.5)",
 )
 def _matmul(census: Census) -> int:
-    return sum(_by_function(call) - real_macs(call) for call in _replaced(census, _MATMULS))
+    calls = (call for call in _replaced(census, _MATMULS) if call.mapped == 1)
+    return sum(_by_function(call) - real_macs(call) for call in calls)
+
+
+@cause(
+    "ptflops-vmap",
+    _PYTORCH,
+    "Inside of torch.vmap tensors show their shapes without the mapped dimension, by which ptflops counts.",
+    "ptflops/pytorch_ops.py:35-43,60-92,385-394 (0.7.5), of shapes alone; torch/_functorch/vmap.py (2.13.0)",
+)
+def _vmap(census: Census) -> int:
+    layers = (call for call in _hooked(census) if call.function == "F.linear" or call.function in _CONVS)
+    functions = _replaced(census, _MATMULS | _ADDMMS)
+    return sum(_products(call) - real_macs(call) for call in layers if call.mapped > 1) + sum(
+        _by_function(call) - call.count * _added(call) * (call.function in _ADDMMS) - real_macs(call)
+        for call in functions
+        if call.mapped > 1
+    )
 
 
 @cause(

@@ -214,8 +214,12 @@ _RULES: dict[str, Callable[[CallRow, _Tool], int]] = {
 
 
 def _off(census: Census, tool: _Tool, names: str) -> int:
-    """How far the rules of some functions are off, by the calls of the model."""
-    calls = (call for call in _by_the_model(census, tool) if call.function.partition(".")[2] in names.split())
+    """How far the rules of some functions are off, by the calls of the model outside of torch.vmap."""
+    calls = (
+        call
+        for call in _by_the_model(census, tool)
+        if call.function.partition(".")[2] in names.split() and call.mapped == 1
+    )
     return sum(_charge(call, tool) - real_macs(call) for call in calls)
 
 
@@ -287,7 +291,18 @@ for _tool, _summary in _NO_RULE:
     "einsum",
 )
 def _einsum(census: Census, tool: _Tool) -> int:
-    return _off(census, tool, "einsum")
+    return -sum(real_macs(call) for call in _by_the_model(census, tool) if call.function == "torch.einsum")
+
+
+@_of(
+    _TOOLS,
+    "vmap",
+    "Inside of torch.vmap tensors show their shapes without the mapped dimension, by which TOOL counts.",
+    "wrapper",
+)
+def _vmap(census: Census, tool: _Tool) -> int:
+    calls = (call for call in _by_the_model(census, tool) if call.mapped > 1 and call.function != "torch.einsum")
+    return sum(_charge(call, tool) - real_macs(call) for call in calls)
 
 
 @_of(

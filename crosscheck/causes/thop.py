@@ -350,6 +350,21 @@ def _thop_shared(census: Census) -> int:
 
 
 @cause(
+    "thop-vmap",
+    _THOP,
+    "Inside of torch.vmap tensors show their shapes without the mapped dimension, by which thop counts.",
+    "thop/vision/basic_hooks.py:29-30,66,85,101,110,116-120,136,145 (shapes alone); torch/_functorch/vmap.py (2.13.0)",
+)
+def _thop_vmap(census: Census) -> int:
+    def charged(row: OpRow, module: ModuleRow) -> Fraction:
+        counted = as_real(row) if _thop_rule(row, module) and not row.direct else 0
+        whole = counted + sum(charge(row, module) for charge in _THOP_CHARGES)
+        return module.visits**2 * whole * (Fraction(1, row.mapped) - 1)
+
+    return summed(census, charged)
+
+
+@cause(
     "thop-complex-as-real",
     _THOP,
     "A product of complex numbers counts as one multiply-add; it is four.",

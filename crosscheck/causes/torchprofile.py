@@ -66,6 +66,8 @@ def _norms(census: Census) -> int:
 
 
 def _has_weights(row: OpRow, census: Census) -> bool:
+    if row.mapped > 1:
+        return False  # torch.vmap calls the operators behind the functions
     if row.function in {"layer_norm", "group_norm"}:
         return len(row.shapes) > 1
     # running statistics are inputs too
@@ -143,8 +145,8 @@ def _convolution(row: OpRow | UnusedRow) -> int:
     "torchprofile/handlers.py:128-144 (0.1.0)",
 )
 def _einsum(census: Census) -> int:
-    charged = sum(row.count * _einsum_charge(row.equation, row.shapes) for row in census.einsums)
-    return charged - sum(row.macs for row in products(census) if row.function == "einsum")
+    charged = sum(row.count * _einsum_charge(row.equation, row.shapes) for row in census.einsums if row.mapped == 1)
+    return charged - sum(row.macs for row in products(census) if row.function == "einsum" and row.mapped == 1)
 
 
 def _einsum_charge(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
