@@ -99,6 +99,8 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     """Steps and sequences, at first, of each packed sequence that its calls returned."""
     mapped: bool = False
     """Was given a tensor first that torch.vmap maps."""
+    derived: bool = False
+    """Was entered inside of torch.func.grad, jvp or their kind."""
 
 
 class OpRow(Record, frozen=True, kw_only=True):
@@ -233,7 +235,8 @@ class Census(Record, frozen=True, kw_only=True):
     bool_numbers: tuple[str, ...] = ()
     """Operators that were given a Python bool where they take a number."""
     untraceable: tuple[str, ...] = ()
-    """What the forward used that a trace by torch.jit can't hold: functional_call, a reentrant checkpoint."""
+    """What the forward used that some counters can't take: functional_call, a reentrant checkpoint, gradients by
+    torch.func, and those by torch.autograd.grad for a leaf that a module was given."""
     transposed: tuple[str, ...] = ()
     """Operators by which matrices were transposed, of those that not every graph has a node for: mT, mH, matrix_H."""
     graph: TracedGraph | None = None

@@ -940,6 +940,17 @@ WITHOUT_NUMBER = {
         Function(lambda self, x: torch.func.functional_call(self.a, {"weight": x}, (x,)), a=nn.Linear(3, 3)),
         [(3, 3)],
     ),
+    "jit-gradient": ("fvcore", Function(lambda self, x: torch.func.grad(lambda a: (a @ a).sum())(x)), [(3, 3)]),
+    "thop-gradient": (
+        "thop",
+        Function(lambda self, x: torch.func.jvp(self.a, (x,), (x,))[1], a=nn.Linear(3, 3)),
+        [(3, 3)],
+    ),
+    "flop_counter-gradient-of-input": (
+        "flop_counter",
+        Function(lambda self, x: torch.autograd.grad(self.a(x.requires_grad_()).sum(), x)[0], a=nn.Linear(3, 3)),
+        [(3, 3)],
+    ),
     "jit-checkpoint": (
         "fvcore",
         Function(lambda self, x: checkpoint.checkpoint(self.a, x, use_reentrant=True), a=nn.Linear(3, 3)),

@@ -82,6 +82,7 @@ class _ModuleKey(NamedTuple):
     positional: tuple[int, ...]
     packed: tuple[tuple[int, int], ...]
     mapped: bool
+    derived: bool
     root: bool
     """The module itself has a row of its own."""
 
@@ -187,6 +188,9 @@ class Tracer(TorchDispatchMode):
         self._mapped = 1
         """How many calls torch.vmap makes one, of the innermost observed one."""
         self._given_mapped: set[int] = set()
+        self._derived: set[int] = set()
+        self._leaves: dict[int, torch.Tensor] = {}
+        """Given to modules, and able to have a gradient."""
         self._in_kernel = self._decomposing = False
         self.calls: Counter[_CallKey] = Counter()
         self.ops: Counter[OpKey] = Counter()
@@ -358,11 +362,10 @@ class Tracer(TorchDispatchMode):
         tracer = self
 
         def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            tracer._given(id(module), args)
             with tracer._entered(module, direct=False) if id(module) in tracer._paths else nullcontext():
                 result = original_call(module, *args, **kwargs)
             tracer._returned(id(module), len(args), result)
-            if args and isinstance(args[0], torch.Tensor) and _is_mapped(args[0]):
-                tracer._given_mapped.add(id(module))
             return result
 
         def watched(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -383,6 +386,13 @@ class Tracer(TorchDispatchMode):
                 stack.callback(_restore, cls, own)
                 cls.forward = watched(forward)
             yield
+
+    def _given(self, module: int, args: tuple[Any, ...]) -> None:
+        if args and isinstance(args[0], torch.Tensor) and _is_mapped(args[0]):
+            self._given_mapped.add(module)
+        if torch._C._functorch.maybe_current_level() is not None and _is_derived():
+            self._derived.add(module)
+        self._leaves.update((id(x), x) for x in args if isinstance(x, torch.Tensor) and x.requires_grad and x.is_leaf)
 
     def _returned(self, module: int, positional: int, result: Any) -> None:
         if module in self._positional:
@@ -406,7 +416,7 @@ class Tracer(TorchDispatchMode):
 
     @contextmanager
     def _watching_for_the_untraceable(self) -> Iterator[None]:
-        """Calls that no tracer by torch.jit takes, and products of parameters inside of a function of autograd's."""
+        """Calls that some counters can't take, and products of parameters inside of a function of autograd's."""
         stateless = torch.nn.utils.stateless._functional_call
         checkpoints = sys.modules.get("torch.utils.checkpoint")
         function: Any = getattr(checkpoints, "CheckpointFunction", None)
@@ -414,6 +424,20 @@ class Tracer(TorchDispatchMode):
         def functional_call(*args: Any, **kwargs: Any) -> Any:
             self.untraceable.add("functional_call")
             return stateless(*args, **kwargs)
+
+        gradient = torch.autograd.grad
+
+        def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if any(id(x) in self._leaves for x in _flat((inputs,))):
+                self.untraceable.add("grad of a leaf")
+            return gradient(outputs, inputs, *args, **kwargs)
+
+        transforms = sys.modules.get("torch._functorch.eager_transforms")
+        inner: Any = getattr(transforms, "_autograd_grad", None)
+
+        def func_grad(*args: Any, **kwargs: Any) -> Any:
+            self.untraceable.add("func.grad")
+            return inner(*args, **kwargs)
 
         def forward(*args: Any) -> Any:
             outer, self._checkpoint = self._checkpoint, frozenset(map(id, args))
@@ -424,6 +448,9 @@ class Tracer(TorchDispatchMode):
 
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(torch.nn.utils.stateless, "_functional_call", functional_call))
+            stack.enter_context(mock.patch.object(torch.autograd, "grad", grad))
+            if inner is not None:
+                stack.enter_context(mock.patch.object(transforms, "_autograd_grad", func_grad))
             if function is not None:
                 original = function.forward
                 stack.enter_context(mock.patch.object(function, "forward", staticmethod(forward)))
@@ -487,6 +514,7 @@ class Tracer(TorchDispatchMode):
                 positional=() if positional == (1,) else positional,
                 packed=tuple(self._packed.get(key, ())),
                 mapped=key in self._given_mapped,
+                derived=key in self._derived,
                 root=self._paths[key][0] == "",
             )
             place[key] = alike
@@ -632,6 +660,12 @@ def _is_parameter(value: Any) -> bool:
     return isinstance(value, torch.nn.Parameter)
 
 
+def _is_derived() -> bool:
+    """Whether a transform of torch.func's is on that differentiates."""
+    return any(str(one.key()) in _DERIVATIVES for one in torch._C._functorch.get_interpreter_stack() or ())
+
+
+_DERIVATIVES = ("TransformType.Grad", "TransformType.Jvp")
 _is_mapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_batchedtensor
 
 

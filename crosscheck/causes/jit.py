@@ -44,3 +44,12 @@ _refused(
     "(unordered_map|_Map_base)::at",
     lambda census: "checkpoint" in census.untraceable,
 )
+_refused(
+    "gradient",
+    "The counter reads a trace by torch.jit, which takes the tensors of torch.func.grad, vjp and their kind for "
+    "constants, and can't keep them.",
+    "torch/_functorch/eager_transforms.py:157,177 (2.13.0); torch/csrc/jit/frontend/tracer.cpp, getValue",
+    "Cannot (copy out of meta tensor|access data pointer of Tensor|insert a Tensor that requires grad as a constant)|"
+    "Unsupported value kind: Tensor",
+    lambda census: "func.grad" in census.untraceable,
+)

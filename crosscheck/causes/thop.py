@@ -424,3 +424,19 @@ no_number(
         applies=_thop_reads_nothing,
     )
 )
+_WITHOUT_MACS = (
+    "ZeroPad2d ReLU ReLU6 MaxPool1d MaxPool2d MaxPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d "
+    "AvgPool1d AvgPool2d AvgPool3d Dropout Sequential PixelShuffle Linear"
+)
+no_number(
+    NoNumber(
+        name="thop-gradient",
+        summary="thop's hooks add to a buffer in place, which torch.func.grad, vjp, jvp and their kind forbid.",
+        source="thop/vision/basic_hooks.py:28,69,87,103,111,121,136,147 (in place)",
+        backends=_THOP,
+        words=re.compile("that would mutate a captured Tensor"),
+        applies=lambda census: any(
+            module.derived and is_one_of(module, f"{_READ} {_UPSAMPLED} {_WITHOUT_MACS}") for module in census.modules
+        ),
+    )
+)
