@@ -236,7 +236,8 @@ class Census(Record, frozen=True, kw_only=True):
     """Operators that were given a Python bool where they take a number."""
     untraceable: tuple[str, ...] = ()
     """What the forward used that some counters can't take: functional_call, a reentrant checkpoint, gradients by
-    torch.func, and those by torch.autograd.grad for a leaf that a module was given."""
+    torch.func, and those by torch.autograd.grad for a leaf that a module was given, sequences that are packed and never
+    padded."""
     transposed: tuple[str, ...] = ()
     """Operators by which matrices were transposed, of those that not every graph has a node for: mT, mH, matrix_H."""
     graph: TracedGraph | None = None

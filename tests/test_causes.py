@@ -974,6 +974,10 @@ WITHOUT_NUMBER = {
     ),
     "fvcore-meta-assertion": ("fvcore-meta", *CONV),
     "fvcore-meta-tensor-condition": ("fvcore-meta", nn.Conv1d(6, 4, 3), [(2, 6, 8)]),
+    "fvcore-out": ("fvcore", Function(lambda self, a: torch.mm(a, a, out=torch.empty_like(a))), [(3, 3)]),
+    "onnx-tool-out": ("onnx-tool", Function(lambda self, a: torch.add(a, a, out=torch.empty_like(a))), [(3, 3)], "cpu"),
+    "onnx-tool-unbatched-adaptive-pool": ("onnx-tool", nn.AdaptiveMaxPool1d(2), [(3, 8)], "cpu"),
+    "onnx-tool-packed-sequence": ("onnx-tool", packing, [(5, 2, 6)], "cpu"),
     "fvcore-matmul-vector": ("fvcore", Function(lambda self, a: a @ a[0]), [(3, 3)]),
     "calflops-no-parameters": ("calflops", Function(lambda self, x: x @ x), [(3, 3)]),
     "calflops-unbatched-convolution": ("calflops", *UNBATCHED),
@@ -1259,6 +1263,36 @@ def test_of_a_trace_by_torch_jit_onnx_tool_says_the_same():
         if isinstance(outcome, Skipped):
             pytest.skip(outcome.reason)
         assert outcome.known == known
+
+
+@pytest.mark.parametrize("enclosed", ["buffer", "of the forward", "input"])
+def test_a_checkpoint_of_other_tensors_is_not_traced(enclosed):
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("kept", torch.ones(3, 3))
+
+        def forward(self, x):
+            other = x * 2 if enclosed == "of the forward" else x
+            by_other, by_buffer = (lambda y: y @ other), (lambda y: y @ self.kept)
+            function = by_buffer if enclosed == "buffer" else by_other
+            return checkpoint.checkpoint(function, x + 1, use_reentrant=True)
+
+    outcome = crosscheck.check(Checkpointed(), torch.zeros(3, 3), backends=("fvcore",))["fvcore"]
+    assert outcome.known == "jit-checkpoint"
+
+
+def test_a_lstm_that_nobody_uses_is_no_part_of_a_trace():
+    """5 x 2 steps in two directions: 4 gates of 3 from 4 and 3, in the second layer from 6 and 3."""
+    layer = nn.LSTM(4, 3, num_layers=2, bidirectional=True)
+    module = Function(lambda self, x: (self.layer(x)[0], x + 1)[1], layer=layer)
+    outcome = crosscheck.check(module, torch.zeros(5, 2, 4), backends=("torchprofile",))["torchprofile"]
+    if isinstance(outcome, Skipped):
+        pytest.skip(outcome.reason)
+    assert (outcome.macs, outcome.residual) == (0, 0)
+    assert {term.cause: term.macs for term in outcome.terms} == {
+        "torchprofile-unused": -5 * 2 * 2 * 4 * 3 * (4 + 3 + 6 + 3)
+    }
 
 
 def test_a_checkpoint_of_given_tensors_alone_is_traced():

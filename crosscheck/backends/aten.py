@@ -113,6 +113,7 @@ class _Functions(TorchFunctionMode):
         super().__init__()
         self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...], int]] = Counter()
         self.transposed: set[str] = set()
+        self.packing: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Torch hands over what took the function's place, which has seen this call, and so does to an outer mode.
@@ -123,6 +124,8 @@ class _Functions(TorchFunctionMode):
         if self.name in {"__get__", "adjoint"}:
             read = self.name if self.name == "adjoint" else getattr(func.__self__, "__name__", "")
             self.transposed.update(_TRANSPOSED.get(read, ()))
+        if self.name in {"_pack_padded_sequence", "_pad_packed_sequence"}:
+            self.packing.add(self.name)
         if self.name == "einsum" and isinstance(args[0], str):
             operands = args[1] if isinstance(args[1], list | tuple) else args[1:]
             shapes = tuple(tuple(x.shape) for x in operands)
@@ -197,8 +200,8 @@ class Tracer(TorchDispatchMode):
         self.attention: Counter[tuple[attention.AttentionCall, int, str]] = Counter()
         self.bool_numbers: set[str] = set()
         self.untraceable: set[str] = set()
-        self._checkpoint: frozenset[int] | None = None
-        """Inside a reentrant checkpoint, ids of the tensors that it was given."""
+        self._kept_from: frozenset[int] = frozenset()
+        """Inside a reentrant checkpoint, ids of the tensors that it was not given: the module's, its function's."""
         self.unplaced: dict[str, str] = {}
 
     # -- what torch calls ------------------------------------------------------------------------------------------
@@ -230,7 +233,7 @@ class Tracer(TorchDispatchMode):
             result = func(*args, **kwargs)
         finally:
             self._in_kernel = outer
-        if self._checkpoint is not None and any(_is_parameter(x) and id(x) not in self._checkpoint for x in args):
+        if self._kept_from and any(id(x) in self._kept_from for x in args):
             self.untraceable.add("checkpoint")
         if bool in map(type, args) and any(type(args[i]) is bool for i in _numbers(func) if i < len(args)):
             self.bool_numbers.add(name)
@@ -440,11 +443,13 @@ class Tracer(TorchDispatchMode):
             return inner(*args, **kwargs)
 
         def forward(*args: Any) -> Any:
-            outer, self._checkpoint = self._checkpoint, frozenset(map(id, args))
+            own = {id(x) for module in self._modules.values() for x in _tensors(module)}
+            kept = own.union(map(id, _enclosed(args[1]))).difference(map(id, args))
+            outer, self._kept_from = self._kept_from, frozenset(kept)
             try:
                 return original(*args)
             finally:
-                self._checkpoint = outer
+                self._kept_from = outer
 
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(torch.nn.utils.stateless, "_functional_call", functional_call))
@@ -474,6 +479,8 @@ class Tracer(TorchDispatchMode):
                 if operator := re.search(r"no rule registered for \w+ (\w+) and mode", str(error)):
                     raise UncountedError(_refusal(operator[1])) from error
                 raise
+        if self._functions.packing == {"_pack_padded_sequence"}:
+            self.untraceable.add("packed sequence")
         if self.unplaced:
             named = ", ".join(f"{name} in {path or 'the module itself'}" for name, path in self.unplaced.items())
             raise UncountedError(_refusal(named))
@@ -656,8 +663,16 @@ def _each(value: Any, dims: int) -> tuple[int, ...]:
     return given * dims if len(given) == 1 else given
 
 
-def _is_parameter(value: Any) -> bool:
-    return isinstance(value, torch.nn.Parameter)
+def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
+    return (x for x in (*module._parameters.values(), *module._buffers.values()) if x is not None)
+
+
+def _enclosed(function: Any) -> Iterator[torch.Tensor]:
+    """Tensors that a function has from around it."""
+    for cell in getattr(function, "__closure__", None) or ():
+        with suppress(ValueError):  # a name there may have no value yet
+            if isinstance(cell.cell_contents, torch.Tensor):
+                yield cell.cell_contents
 
 
 def _is_derived() -> bool:

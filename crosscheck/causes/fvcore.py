@@ -8,11 +8,13 @@ from itertools import combinations
 from math import prod
 
 from crosscheck.causes.declare import (
+    TENSOR,
     NoNumber,
     cause,
     complex_as_real,
     einsum,
     elements,
+    given,
     no_number,
     products,
     real_macs,
@@ -299,6 +301,19 @@ no_number(
         backends=_FVCORE,
         words=re.compile("^IndexError: list index out of range"),
         applies=lambda census: any(len(tensor(call, 1, "other")) == 1 for call in _matmuls(census)),
+    )
+)
+no_number(
+    NoNumber(
+        name="fvcore-out",
+        summary="fvcore takes all inputs of matmul, mm and bmm for operands; with out= there is one more.",
+        source="fvcore/nn/jit_handles.py:119,223-224",
+        backends=_FVCORE,
+        words=re.compile(r"^AssertionError: (3|\[\[)"),
+        applies=lambda census: any(
+            call.function in {"torch.matmul", "torch.mm", "torch.bmm"} and given(call)[1].get("out") == TENSOR
+            for call in census.calls
+        ),
     )
 )
 no_number(

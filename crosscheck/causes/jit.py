@@ -39,7 +39,7 @@ _refused(
 _refused(
     "checkpoint",
     "The counter reads a trace by torch.jit, which knows inside a reentrant checkpoint the tensors alone that it was "
-    "given, and no parameter of the module.",
+    "given: no parameter or buffer of the module, nothing that its function encloses.",
     "torch/utils/checkpoint.py:237,273-274 (2.13.0, CheckpointFunction); torch/csrc/jit/frontend/tracer.cpp, getValue",
     "(unordered_map|_Map_base)::at",
     lambda census: "checkpoint" in census.untraceable,

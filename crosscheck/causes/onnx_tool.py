@@ -10,6 +10,7 @@ import re
 from math import prod
 
 from crosscheck.causes.declare import (
+    TENSOR,
     NoNumber,
     cause,
     given,
@@ -402,6 +403,41 @@ no_number(
         backends=_ONNX_TOOL,
         words=re.compile("output size that are not factor of input size"),
         applies=lambda census: any(map(_is_uneven, census.ops)),
+    )
+)
+
+
+no_number(
+    NoNumber(
+        name="onnx-tool-unbatched-adaptive-pool",
+        summary="The exporter takes the sizes after the second for those that AdaptiveMaxPool1d pools; without a batch "
+        "there are none.",
+        source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:1700,1719 (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile("ONNX export of operator max_pool1d_with_indices"),
+        applies=lambda census: any(
+            call.function == "F.adaptive_max_pool1d" and len(call.shapes[0]) == 2 for call in census.calls
+        ),
+    )
+)
+no_number(
+    NoNumber(
+        name="onnx-tool-out",
+        summary="The exporter's functions for matmul, mm, bmm, addmm, baddbmm, mul and add take no out=.",
+        source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:602,610,615,621,5584 (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile(r"positional arguments but \d+ were given|A mismatch between the number of arguments"),
+        applies=lambda census: any(given(call)[1].get("out") == TENSOR for call in census.calls),
+    )
+)
+no_number(
+    NoNumber(
+        name="onnx-tool-packed-sequence",
+        summary="The exporter takes a sequence that is packed and then padded, and no other packed one.",
+        source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:4648-4650,4673-4675 (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile("these operations must occur in pairs"),
+        applies=lambda census: "packed sequence" in census.untraceable,
     )
 )
 

@@ -256,6 +256,11 @@ def _charge(row: UnusedRow) -> int:
         return _outputs(row) // row.out[-1] * row.shapes[1][-2] * (row.shapes[0][-1] + row.shapes[2][-1])
     if row.aten == "einsum":
         return row.count * _einsum_charge(row.equation, row.shapes)
+    if row.aten == "lstm":
+        (*_, inputs), (states, *_, width) = row.shapes
+        directions = row.out[-1] // width
+        gates = inputs + width + (states // directions - 1) * (directions + 1) * width
+        return row.count * prod(row.out[:2]) * directions * 4 * width * gates
     if row.aten == "grid_sampler":
         return _SAMPLES[row.interpolation] * _outputs(row)
     each = {"mm": 0, "upsample_nearest2d": 0, "upsample_bilinear2d": 4, "batch_norm": len(row.shapes) == 5}
