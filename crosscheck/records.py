@@ -88,6 +88,8 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     native: bool = False
     """Torch runs it, or what holds it, as one kernel in evaluation without gradients, where nothing watches the
     parts."""
+    tokens: tuple[int, ...] = ()
+    """Where torch then leaves padding out: the tokens that it keeps, and of how many."""
     parameters: dict[str, Shape] = {}
     """Its own parameters by name, tied ones once; where it is a leaf."""
     outputs: tuple[Shape, ...] = ()

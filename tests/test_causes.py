@@ -118,6 +118,14 @@ def multihead() -> nn.Module:
     return Function(lambda self, x: self.layer(x, x, x, need_weights=False)[0], layer=layer).eval()
 
 
+def padded() -> nn.Module:
+    """An encoder of two sequences of 5 tokens, of which 3 are padding; feed-forward layers of 8 to 16 and back."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    padding = torch.tensor([[False, False, True, True, True], [False] * 5])
+    forward = lambda self, x: self.encoder(x, src_key_padding_mask=padding)  # noqa: E731
+    return Function(forward, encoder=nn.TransformerEncoder(layer, 1)).eval()
+
+
 class WithHead(nn.Module):
     def __init__(self):
         super().__init__()
@@ -247,6 +255,8 @@ CASES = {
     # twice called, twice visited: hooks fire 2 x 2 times and the sum is taken twice, 8 for 2; so 6 too many, and
     # the norm's 4 an element 8 times instead of twice
     "thop-shared-module": ("thop", Shared(), X, "meta", 6 * ELEMENTS * 8 + 6 * 4 * ELEMENTS),
+    # of 3 tokens two products and two norms of 4 an element
+    "thop-padding": ("thop", padded, [(2, 5, 8)], "cpu without gradients", -3 * (2 * 8 * 16 + 2 * 4 * 8)),
     # two at once: of a norm's 4 an element and 5 products an element one half is missed
     "thop-vmap": (
         "thop",
@@ -772,6 +782,10 @@ CASES = {
         "cpu without gradients",
         -(2 * 5 * 5 * 8 + 4 * 5 * 64),
     ),
+    **{
+        f"{name}-padding": (name, padded, [(2, 5, 8)], "cpu without gradients", -3 * 2 * 8 * 16)
+        for name in ("calflops", "deepspeed", "flops-profiler")
+    },
     **{f"{name}-vmap": (name, *MAPPED) for name in ("calflops", "deepspeed", "flops-profiler", "ptflops")},
     # each output's bias: the convolution's 6 x 6, the transposed one's 7 x 7, and 5 of each row
     "onnx-tool-bias": (
@@ -957,6 +971,7 @@ WITHOUT_NUMBER = {
         [(3, 3)],
     ),
     "torchinfo-compiled": ("torchinfo", compiled, [(3, 3)]),
+    **{f"{name}-padding": (name, padded, [(2, 5, 8)], "cpu") for name in ("torchinfo", "ptflops", "onnx-tool")},
     "torchinfo-vmap": ("torchinfo", *MAPPED[:2]),
     "torchprofile-native-layer": ("torchprofile", multihead(), [(1, 5, 8)], "cpu"),
     "ptflops-aten-lazy": ("ptflops-aten", nn.LazyLinear(3, device="meta"), [(3, 3)]),

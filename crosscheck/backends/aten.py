@@ -13,9 +13,10 @@ import re
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -30,7 +31,7 @@ from crosscheck import attention
 from crosscheck.backends import calls, rules
 from crosscheck.backends.entry import call, fresh_inputs
 from crosscheck.backends.interface import Backend, Case, Count
-from crosscheck.backends.native import natives
+from crosscheck.backends.native import Tokens, natives
 from crosscheck.records import HEADLINE, AttentionRow, CallRow, Census, EinsumRow, ModuleRow, Op, OpRow, UncountedError
 from crosscheck.state import preserved
 
@@ -83,6 +84,7 @@ class _ModuleKey(NamedTuple):
     packed: tuple[tuple[int, int], ...]
     mapped: bool
     derived: bool
+    tokens: tuple[int, ...]
     root: bool
     """The module itself has a row of its own."""
 
@@ -487,7 +489,7 @@ class Tracer(TorchDispatchMode):
 
     # -- what came out ---------------------------------------------------------------------------------------------
 
-    def count(self, device: str, native: Collection[int] = ()) -> Count:
+    def count(self, device: str, native: Mapping[int, Tokens] = MappingProxyType({})) -> Count:
         """MACs by headline op, and the census; ``native`` are ids of modules that torch may run as one kernel."""
         by_op = self._by_op()
         return Count(macs=sum(by_op.values()), by_op=by_op, census=self._census(device, native))
@@ -499,7 +501,7 @@ class Tracer(TorchDispatchMode):
                 sums[key.op] += key.macs * count
         return sums
 
-    def _census(self, device: str, native: Collection[int]) -> Census:
+    def _census(self, device: str, native: Mapping[int, Tokens]) -> Census:
         """What ran, in distinct rows: modules alike share a row, and so do operations."""
         rows: dict[_ModuleKey, list[tuple[str, ...]]] = {}
         place: dict[int, _ModuleKey] = {}
@@ -522,6 +524,7 @@ class Tracer(TorchDispatchMode):
                 packed=tuple(self._packed.get(key, ())),
                 mapped=key in self._given_mapped,
                 derived=key in self._derived,
+                tokens=native[key] if any(native.get(key, ())) else (),
                 root=self._paths[key][0] == "",
             )
             place[key] = alike

@@ -18,6 +18,7 @@ from crosscheck.causes.declare import (
     is_complex,
     no_number,
     products,
+    without_padding,
 )
 from crosscheck.records import Census, NodeRow, OpRow, Shape
 
@@ -526,5 +527,16 @@ no_number(
         backends=_ONNX_TOOL,
         words=re.compile("Attempted to use an uninitialized parameter"),
         applies=has_lazy,
+    )
+)
+no_number(
+    NoNumber(
+        name="onnx-tool-padding",
+        summary="The exporter has no node for the nested tensor that nn.TransformerEncoder makes of tokens without "
+        "padding.",
+        source="torch/onnx/_internal/torchscript_exporter/utils.py:134,1792 (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile("aten::_nested_tensor_from_mask'? to ONNX"),
+        applies=lambda census: bool(without_padding(census)),
     )
 )

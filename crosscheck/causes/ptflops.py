@@ -23,6 +23,7 @@ from crosscheck.causes.declare import (
     real_macs,
     tensor,
     without_batch,
+    without_padding,
 )
 from crosscheck.records import CallRow, Census, ModuleRow, OpRow
 
@@ -591,5 +592,16 @@ no_number(
         backends=_PYTORCH,
         words=re.compile("'torch_function_wrapper' object has no attribute '__name__'"),
         applies=has_compiled,
+    )
+)
+no_number(
+    NoNumber(
+        name="ptflops-padding",
+        summary="nn.TransformerEncoder makes a nested tensor of tokens without padding, which has no sizes, and "
+        "ptflops asks for them.",
+        source="ptflops/pytorch_ops.py:36-40 (0.7.5); torch/nn/modules/transformer.py:519-523 (2.13.0)",
+        backends=_PYTORCH,
+        words=re.compile("NestedTensorImpl doesn't support sizes"),
+        applies=lambda census: bool(without_padding(census)),
     )
 )

@@ -27,6 +27,7 @@ from crosscheck.causes.declare import (
     products,
     real_macs,
     tensor,
+    without_padding,
 )
 from crosscheck.records import CallRow, Census, ModuleRow, OpRow
 
@@ -404,6 +405,19 @@ def _attention_batch(census: Census) -> int:
 def _own_forward(census: Census) -> int:
     tool = _FLOPS_PROFILER
     return -sum(c.macs for c in census.calls if c.function in tool.counted and _is_root(census.modules[c.module]))
+
+
+@_of(
+    _TOOLS,
+    "padding",
+    "In evaluation and without gradients nn.TransformerEncoder leaves out the tokens that its mask calls padding, on "
+    "real tensors, and TOOL counts the others.",
+    "linear",
+)
+def _padding(census: Census, tool: _Tool) -> int:
+    seen = without_padding(census)
+    calls = (call for call in _by_the_model(census, tool) if call.module in seen)
+    return int(sum((seen[call.module] - 1) * _charge(call, tool) for call in calls))
 
 
 # -- no number ---------------------------------------------------------------------------------------------------------

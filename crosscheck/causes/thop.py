@@ -356,12 +356,24 @@ def _thop_shared(census: Census) -> int:
     "thop/vision/basic_hooks.py:29-30,66,85,101,110,116-120,136,145 (shapes alone); torch/_functorch/vmap.py (2.13.0)",
 )
 def _thop_vmap(census: Census) -> int:
-    def charged(row: OpRow, module: ModuleRow) -> Fraction:
-        counted = as_real(row) if _thop_rule(row, module) and not row.direct else 0
-        whole = counted + sum(charge(row, module) for charge in _THOP_CHARGES)
-        return module.visits**2 * whole * (Fraction(1, row.mapped) - 1)
+    return summed(census, lambda row, module: _thop_whole(row, module) * (Fraction(1, row.mapped) - 1))
 
-    return summed(census, charged)
+
+def _thop_whole(row: OpRow, module: ModuleRow) -> int | Fraction:
+    """All that thop counts for a row of operations."""
+    counted = as_real(row) if _thop_rule(row, module) and not row.direct else 0
+    return module.visits**2 * (counted + sum(charge(row, module) for charge in _THOP_CHARGES))
+
+
+@cause(
+    "thop-padding",
+    _THOP,
+    "In evaluation and without gradients nn.TransformerEncoder leaves out the tokens that its mask calls padding, on "
+    "real tensors, and thop counts the others.",
+    "thop/profile.py:208,211; torch/nn/modules/transformer.py:519-523 (2.13.0)",
+)
+def _thop_padding(census: Census) -> int:
+    return summed(census, lambda row, module: _thop_whole(row, module) * (Fraction(*module.tokens or (1, 1)) - 1))
 
 
 @cause(
