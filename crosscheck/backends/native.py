@@ -2,7 +2,7 @@
 
 nn.MultiheadAttention and nn.TransformerEncoderLayer do in evaluation, without gradients, on real tensors, where no mode
 or hook would miss their parts (torch/nn/modules/activation.py:1355-1433, transformer.py:838-917 of 2.13.0). So does
-nn.TransformerEncoder leave out the tokens that its mask calls padding (transformer.py:519-522). A trace of ours is such
+nn.TransformerEncoder leave out the tokens that its mask calls padding (transformer.py:527-531). A trace of ours is such
 a mode, so it never sees that; a tool that is none, does.
 """
 

@@ -599,7 +599,7 @@ no_number(
         name="ptflops-padding",
         summary="nn.TransformerEncoder makes a nested tensor of tokens without padding, which has no sizes, and "
         "ptflops asks for them.",
-        source="ptflops/pytorch_ops.py:36-40 (0.7.5); torch/nn/modules/transformer.py:519-523 (2.13.0)",
+        source="ptflops/pytorch_ops.py:36-40 (0.7.5); torch/nn/modules/transformer.py:527-531 (2.13.0)",
         backends=_PYTORCH,
         words=re.compile("NestedTensorImpl doesn't support sizes"),
         applies=lambda census: bool(without_padding(census)),

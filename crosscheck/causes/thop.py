@@ -370,7 +370,7 @@ def _thop_whole(row: OpRow, module: ModuleRow) -> int | Fraction:
     _THOP,
     "In evaluation and without gradients nn.TransformerEncoder leaves out the tokens that its mask calls padding, on "
     "real tensors, and thop counts the others.",
-    "thop/profile.py:208,211; torch/nn/modules/transformer.py:519-523 (2.13.0)",
+    "thop/profile.py:208,211; torch/nn/modules/transformer.py:527-531 (2.13.0)",
 )
 def _thop_padding(census: Census) -> int:
     return summed(census, lambda row, module: _thop_whole(row, module) * (Fraction(*module.tokens or (1, 1)) - 1))
