@@ -88,6 +88,8 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     native: bool = False
     """Torch runs it, or what holds it, as one kernel in evaluation without gradients, where nothing watches the
     parts."""
+    tokens: tuple[int, ...] = ()
+    """Where torch then leaves padding out: the tokens that it keeps, and of how many."""
     parameters: dict[str, Shape] = {}
     """Its own parameters by name, tied ones once; where it is a leaf."""
     outputs: tuple[Shape, ...] = ()
@@ -97,6 +99,10 @@ class ModuleRow(Record, frozen=True, kw_only=True):
     were given one."""
     packed: tuple[tuple[int, int], ...] = ()
     """Steps and sequences, at first, of each packed sequence that its calls returned."""
+    mapped: bool = False
+    """Was given a tensor first that torch.vmap maps."""
+    derived: bool = False
+    """Was entered inside of torch.func.grad, jvp or their kind."""
 
 
 class OpRow(Record, frozen=True, kw_only=True):
@@ -129,6 +135,8 @@ class OpRow(Record, frozen=True, kw_only=True):
     """Which of the three real convolutions it is that torch runs for a complex one; the last stands for two."""
     by_operator: bool = False
     """Came from a call of ``torch.ops``: ``function`` is the operator's name."""
+    mapped: int = 1
+    """That of the `CallRow` that it ran in, if it did in one."""
 
 
 class AttentionRow(Record, frozen=True, kw_only=True):
@@ -158,6 +166,8 @@ class EinsumRow(Record, frozen=True, kw_only=True):
     equation: str
     shapes: tuple[Shape, ...]
     count: int
+    mapped: int = 1
+    """As of a `CallRow`."""
 
 
 class UnusedRow(Record, frozen=True, kw_only=True):
@@ -212,8 +222,8 @@ class CallRow(Record, frozen=True, kw_only=True):
     is_complex: bool = False
     kernel: bool = False
     """Made by a kernel of torch's own that is written in Python, as many are on meta."""
-    mapped: bool = False
-    """Made inside torch.vmap, where tensors show their shapes without the mapped dimension."""
+    mapped: int = 1
+    """How many of torch.vmap's it stands for: tensors show their shapes without the mapped dimensions there."""
 
 
 class Census(Record, frozen=True, kw_only=True):
@@ -227,7 +237,9 @@ class Census(Record, frozen=True, kw_only=True):
     bool_numbers: tuple[str, ...] = ()
     """Operators that were given a Python bool where they take a number."""
     untraceable: tuple[str, ...] = ()
-    """What the forward used that a trace by torch.jit can't hold: functional_call, a reentrant checkpoint."""
+    """What the forward used that some counters can't take: functional_call, a reentrant checkpoint, gradients by
+    torch.func, and those by torch.autograd.grad for a leaf that a module was given, sequences that are packed and never
+    padded."""
     transposed: tuple[str, ...] = ()
     """Operators by which matrices were transposed, of those that not every graph has a node for: mT, mH, matrix_H."""
     graph: TracedGraph | None = None

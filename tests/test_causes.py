@@ -50,9 +50,9 @@ class Shared(nn.Module):
 COMPLEX = nn.Linear(8, 5, dtype=torch.complex64)
 
 
-def inner(function):
+def inner(function, **parts):
     """A function called in a child, of which hooks hear, with a parameter beside it, which tells the device."""
-    child = Function(function, unused=nn.Linear(1, 1))
+    child = Function(function, unused=nn.Linear(1, 1), **parts)
     return Function(lambda self, *inputs: self.child(*inputs), child=child)
 
 
@@ -77,6 +77,15 @@ WRAPPED_COMPLEX = (nn.Sequential(COMPLEX), [(2, 8)], "complex", -3 * 2 * 8 * 5)
 # each called twice and summed twice, so twice as much as was done; the norm has no MACs there
 SHARED_TWICE = (Shared(), X, "meta", 2 * ELEMENTS * 8)
 IN_A_CHILD = (inner(attention), ATTENTION[1], "meta", -2 * 5 * 7 * 8)
+
+
+# three convolutions at once, each for two images, of which one is seen
+MAPPED = (
+    inner(lambda self, x: torch.vmap(self.a)(x), a=nn.Conv2d(6, 4, 3)),
+    [(3, 2, 6, 8, 8)],
+    "meta",
+    -2 * 2 * 4 * 6 * 6 * 6 * 9,
+)
 
 
 class LoRACompatibleLinear(nn.Linear):
@@ -107,6 +116,14 @@ def multihead() -> nn.Module:
     """Two heads of 4."""
     layer = nn.MultiheadAttention(8, 2, batch_first=True)
     return Function(lambda self, x: self.layer(x, x, x, need_weights=False)[0], layer=layer).eval()
+
+
+def padded() -> nn.Module:
+    """An encoder of two sequences of 5 tokens, of which 3 are padding; feed-forward layers of 8 to 16 and back."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    padding = torch.tensor([[False, False, True, True, True], [False] * 5])
+    forward = lambda self, x: self.encoder(x, src_key_padding_mask=padding)  # noqa: E731
+    return Function(forward, encoder=nn.TransformerEncoder(layer, 1)).eval()
 
 
 class WithHead(nn.Module):
@@ -238,6 +255,16 @@ CASES = {
     # twice called, twice visited: hooks fire 2 x 2 times and the sum is taken twice, 8 for 2; so 6 too many, and
     # the norm's 4 an element 8 times instead of twice
     "thop-shared-module": ("thop", Shared(), X, "meta", 6 * ELEMENTS * 8 + 6 * 4 * ELEMENTS),
+    # of 3 tokens two products and two norms of 4 an element
+    "thop-padding": ("thop", padded, [(2, 5, 8)], "cpu without gradients", -3 * (2 * 8 * 16 + 2 * 4 * 8)),
+    # two at once: of a norm's 4 an element and 5 products an element one half is missed
+    "thop-vmap": (
+        "thop",
+        Function(lambda self, x: torch.vmap(self.a)(x), a=nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 5))),
+        X,
+        "meta",
+        -(4 + 5) * ELEMENTS // 2,
+    ),
     "fvcore-layernorm-5": (
         "fvcore",
         nn.Sequential(nn.LayerNorm(8), nn.LayerNorm(8, elementwise_affine=False)),
@@ -755,6 +782,11 @@ CASES = {
         "cpu without gradients",
         -(2 * 5 * 5 * 8 + 4 * 5 * 64),
     ),
+    **{
+        f"{name}-padding": (name, padded, [(2, 5, 8)], "cpu without gradients", -3 * 2 * 8 * 16)
+        for name in ("calflops", "deepspeed", "flops-profiler")
+    },
+    **{f"{name}-vmap": (name, *MAPPED) for name in ("calflops", "deepspeed", "flops-profiler", "ptflops")},
     # each output's bias: the convolution's 6 x 6, the transposed one's 7 x 7, and 5 of each row
     "onnx-tool-bias": (
         "onnx-tool",
@@ -922,12 +954,25 @@ WITHOUT_NUMBER = {
         Function(lambda self, x: torch.func.functional_call(self.a, {"weight": x}, (x,)), a=nn.Linear(3, 3)),
         [(3, 3)],
     ),
+    "jit-gradient": ("fvcore", Function(lambda self, x: torch.func.grad(lambda a: (a @ a).sum())(x)), [(3, 3)]),
+    "thop-gradient": (
+        "thop",
+        Function(lambda self, x: torch.func.jvp(self.a, (x,), (x,))[1], a=nn.Linear(3, 3)),
+        [(3, 3)],
+    ),
+    "flop_counter-gradient-of-input": (
+        "flop_counter",
+        Function(lambda self, x: torch.autograd.grad(self.a(x.requires_grad_()).sum(), x)[0], a=nn.Linear(3, 3)),
+        [(3, 3)],
+    ),
     "jit-checkpoint": (
         "fvcore",
         Function(lambda self, x: checkpoint.checkpoint(self.a, x, use_reentrant=True), a=nn.Linear(3, 3)),
         [(3, 3)],
     ),
     "torchinfo-compiled": ("torchinfo", compiled, [(3, 3)]),
+    **{f"{name}-padding": (name, padded, [(2, 5, 8)], "cpu") for name in ("torchinfo", "ptflops", "onnx-tool")},
+    "torchinfo-vmap": ("torchinfo", *MAPPED[:2]),
     "torchprofile-native-layer": ("torchprofile", multihead(), [(1, 5, 8)], "cpu"),
     "ptflops-aten-lazy": ("ptflops-aten", nn.LazyLinear(3, device="meta"), [(3, 3)]),
     "fvcore-bool-number": ("fvcore", Function(lambda self, x: x @ (x > 0).masked_fill(x > 1, False).float()), [(3, 3)]),
@@ -944,6 +989,10 @@ WITHOUT_NUMBER = {
     ),
     "fvcore-meta-assertion": ("fvcore-meta", *CONV),
     "fvcore-meta-tensor-condition": ("fvcore-meta", nn.Conv1d(6, 4, 3), [(2, 6, 8)]),
+    "fvcore-out": ("fvcore", Function(lambda self, a: torch.mm(a, a, out=torch.empty_like(a))), [(3, 3)]),
+    "onnx-tool-out": ("onnx-tool", Function(lambda self, a: torch.add(a, a, out=torch.empty_like(a))), [(3, 3)], "cpu"),
+    "onnx-tool-unbatched-adaptive-pool": ("onnx-tool", nn.AdaptiveMaxPool1d(2), [(3, 8)], "cpu"),
+    "onnx-tool-packed-sequence": ("onnx-tool", packing, [(5, 2, 6)], "cpu"),
     "fvcore-matmul-vector": ("fvcore", Function(lambda self, a: a @ a[0]), [(3, 3)]),
     "calflops-no-parameters": ("calflops", Function(lambda self, x: x @ x), [(3, 3)]),
     "calflops-unbatched-convolution": ("calflops", *UNBATCHED),
@@ -1231,6 +1280,36 @@ def test_of_a_trace_by_torch_jit_onnx_tool_says_the_same():
         assert outcome.known == known
 
 
+@pytest.mark.parametrize("enclosed", ["buffer", "of the forward", "input"])
+def test_a_checkpoint_of_other_tensors_is_not_traced(enclosed):
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("kept", torch.ones(3, 3))
+
+        def forward(self, x):
+            other = x * 2 if enclosed == "of the forward" else x
+            by_other, by_buffer = (lambda y: y @ other), (lambda y: y @ self.kept)
+            function = by_buffer if enclosed == "buffer" else by_other
+            return checkpoint.checkpoint(function, x + 1, use_reentrant=True)
+
+    outcome = crosscheck.check(Checkpointed(), torch.zeros(3, 3), backends=("fvcore",))["fvcore"]
+    assert outcome.known == "jit-checkpoint"
+
+
+def test_a_lstm_that_nobody_uses_is_no_part_of_a_trace():
+    """5 x 2 steps in two directions: 4 gates of 3 from 4 and 3, in the second layer from 6 and 3."""
+    layer = nn.LSTM(4, 3, num_layers=2, bidirectional=True)
+    module = Function(lambda self, x: (self.layer(x)[0], x + 1)[1], layer=layer)
+    outcome = crosscheck.check(module, torch.zeros(5, 2, 4), backends=("torchprofile",))["torchprofile"]
+    if isinstance(outcome, Skipped):
+        pytest.skip(outcome.reason)
+    assert (outcome.macs, outcome.residual) == (0, 0)
+    assert {term.cause: term.macs for term in outcome.terms} == {
+        "torchprofile-unused": -5 * 2 * 2 * 4 * 3 * (4 + 3 + 6 + 3)
+    }
+
+
 def test_a_checkpoint_of_given_tensors_alone_is_traced():
     module = Function(lambda self, x: checkpoint.checkpoint(torch.matmul, x, x, use_reentrant=True))
     assert crosscheck.check(module, torch.zeros(3, 3), backends=("fvcore",))["fvcore"].residual == 0
@@ -1251,7 +1330,28 @@ def test_products_of_a_backward_in_a_forward(backend):
     assert outcome.residual == 0
 
 
-def test_fvcore_s_matmul_in_vmap_is_that_of_the_whole_batch():
-    module = Function(lambda self, x: torch.vmap(lambda a: torch.matmul(a, a.T))(x))
+@pytest.mark.parametrize(
+    ("function", "macs"),
+    [
+        (lambda self, x: torch.vmap(lambda a: torch.matmul(a, a.T))(x), 5 * 3 * 3 * 4),
+        (lambda self, x: torch.vmap(lambda a: torch.einsum("ij,kj->ik", a, a))(x), 5 * 3 * 3 * 4),
+        (lambda self, x: torch.vmap(self.norm)(x), 0),
+    ],
+)
+def test_fvcore_sees_what_vmap_makes_of_functions(function, macs):
+    """Products of the whole batch, and norms by an operator that has no handle."""
+    module = Function(function, norm=nn.LayerNorm(4))
     outcome = crosscheck.check(module, torch.zeros(5, 3, 4), backends=("fvcore",))["fvcore"]
-    assert (outcome.macs, outcome.terms) == (5 * 3 * 3 * 4, ())
+    assert (outcome.macs, outcome.terms) == (macs, ())
+
+
+def test_vmap_of_a_vmap_and_of_a_gradient():
+    """Each of 3 x 2 calls multiplies 5 rows of 4 by 4 to 8; DeepSpeed sees one."""
+    layer = nn.Linear(4, 8)
+    for function in (
+        lambda self, x: torch.vmap(torch.vmap(self.a))(x),
+        lambda self, x: torch.vmap(torch.vmap(lambda a: torch.func.jvp(self.a, (a,), (a,))[0]))(x),
+    ):
+        check = crosscheck.check(inner(function, a=layer), torch.zeros(3, 2, 5, 4), backends=())
+        (call,) = (call for call in check.census.calls if call.function == "F.linear")
+        assert (call.mapped, call.shapes[0]) == (3 * 2, (5, 4))

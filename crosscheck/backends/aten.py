@@ -13,9 +13,10 @@ import re
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -30,7 +31,7 @@ from crosscheck import attention
 from crosscheck.backends import calls, rules
 from crosscheck.backends.entry import call, fresh_inputs
 from crosscheck.backends.interface import Backend, Case, Count
-from crosscheck.backends.native import natives
+from crosscheck.backends.native import Tokens, natives
 from crosscheck.records import HEADLINE, AttentionRow, CallRow, Census, EinsumRow, ModuleRow, Op, OpRow, UncountedError
 from crosscheck.state import preserved
 
@@ -64,6 +65,7 @@ class OpKey(NamedTuple):
     interpolation: int
     complex_part: int
     by_operator: bool
+    mapped: int
 
 
 class _ModuleKey(NamedTuple):
@@ -80,6 +82,9 @@ class _ModuleKey(NamedTuple):
     outputs: tuple[tuple[int, ...], ...]
     positional: tuple[int, ...]
     packed: tuple[tuple[int, int], ...]
+    mapped: bool
+    derived: bool
+    tokens: tuple[int, ...]
     root: bool
     """The module itself has a row of its own."""
 
@@ -93,7 +98,7 @@ class _CallKey(NamedTuple):
     macs: int
     is_complex: bool
     kernel: bool
-    mapped: bool
+    mapped: int
 
 
 class _Functions(TorchFunctionMode):
@@ -108,8 +113,9 @@ class _Functions(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...]]] = Counter()
+        self.einsums: Counter[tuple[str, tuple[tuple[int, ...], ...], int]] = Counter()
         self.transposed: set[str] = set()
+        self.packing: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Torch hands over what took the function's place, which has seen this call, and so does to an outer mode.
@@ -120,9 +126,12 @@ class _Functions(TorchFunctionMode):
         if self.name in {"__get__", "adjoint"}:
             read = self.name if self.name == "adjoint" else getattr(func.__self__, "__name__", "")
             self.transposed.update(_TRANSPOSED.get(read, ()))
+        if self.name in {"_pack_padded_sequence", "_pad_packed_sequence"}:
+            self.packing.add(self.name)
         if self.name == "einsum" and isinstance(args[0], str):
             operands = args[1] if isinstance(args[1], list | tuple) else args[1:]
-            self.einsums[args[0].replace(" ", ""), tuple(tuple(x.shape) for x in operands)] += 1
+            shapes = tuple(tuple(x.shape) for x in operands)
+            self.einsums[args[0].replace(" ", ""), shapes, _mapped(operands)] += 1
         if self.name.startswith("conv"):
             given = (*args, *(kwargs or {}).values())
             if any(isinstance(value, str) for value in given):
@@ -181,14 +190,20 @@ class Tracer(TorchDispatchMode):
         self._direct: Counter[int] = Counter()
         self._inner = 0
         """MACs so far of the innermost observed call."""
+        self._mapped = 1
+        """How many calls torch.vmap makes one, of the innermost observed one."""
+        self._given_mapped: set[int] = set()
+        self._derived: set[int] = set()
+        self._leaves: dict[int, torch.Tensor] = {}
+        """Given to modules, and able to have a gradient."""
         self._in_kernel = self._decomposing = False
         self.calls: Counter[_CallKey] = Counter()
         self.ops: Counter[OpKey] = Counter()
         self.attention: Counter[tuple[attention.AttentionCall, int, str]] = Counter()
         self.bool_numbers: set[str] = set()
         self.untraceable: set[str] = set()
-        self._checkpoint: frozenset[int] | None = None
-        """Inside a reentrant checkpoint, ids of the tensors that it was given."""
+        self._kept_from: frozenset[int] = frozenset()
+        """Inside a reentrant checkpoint, ids of the tensors that it was not given: the module's, its function's."""
         self.unplaced: dict[str, str] = {}
 
     # -- what torch calls ------------------------------------------------------------------------------------------
@@ -220,7 +235,7 @@ class Tracer(TorchDispatchMode):
             result = func(*args, **kwargs)
         finally:
             self._in_kernel = outer
-        if self._checkpoint is not None and any(_is_parameter(x) and id(x) not in self._checkpoint for x in args):
+        if self._kept_from and any(id(x) in self._kept_from for x in args):
             self.untraceable.add("checkpoint")
         if bool in map(type, args) and any(type(args[i]) is bool for i in _numbers(func) if i < len(args)):
             self.bool_numbers.add(name)
@@ -267,6 +282,7 @@ class Tracer(TorchDispatchMode):
                     args[2] if name.startswith("grid_sampler") else 0,
                     part,
                     self._functions.by_operator,
+                    self._mapped,
                 )
             )
         return None
@@ -290,12 +306,13 @@ class Tracer(TorchDispatchMode):
             if self._functions.passing is original and not self._in_kernel:
                 self._functions.passing = None
                 return original(*args, **kwargs)
-            outer, self._inner = self._inner, 0
+            given = [x for x in _flat((*args, *kwargs.values())) if isinstance(x, torch.Tensor)]
+            mapped = _mapped(given)
+            outer, (self._inner, self._mapped) = (self._inner, self._mapped), (0, mapped)
             try:
                 result = original(*args, **kwargs)
             finally:
-                macs, self._inner = self._inner, outer
-            given = [x for x in _flat((*args, *kwargs.values())) if isinstance(x, torch.Tensor)]
+                macs, (self._inner, self._mapped) = self._inner, outer
             if any(type(x).__name__ == "FakeTensor" for x in given):  # torch.compile at work: nothing runs
                 return result
             out = next((x for x in _flat((result,)) if isinstance(x, torch.Tensor)), None)
@@ -308,7 +325,7 @@ class Tracer(TorchDispatchMode):
                 macs,
                 any(x.is_complex() for x in given),
                 self._in_kernel,
-                any(map(torch._C._functorch.is_batchedtensor, given)),
+                mapped,
             )
             self.calls[key] += 1
             return result
@@ -350,6 +367,7 @@ class Tracer(TorchDispatchMode):
         tracer = self
 
         def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            tracer._given(id(module), args)
             with tracer._entered(module, direct=False) if id(module) in tracer._paths else nullcontext():
                 result = original_call(module, *args, **kwargs)
             tracer._returned(id(module), len(args), result)
@@ -374,6 +392,13 @@ class Tracer(TorchDispatchMode):
                 cls.forward = watched(forward)
             yield
 
+    def _given(self, module: int, args: tuple[Any, ...]) -> None:
+        if args and isinstance(args[0], torch.Tensor) and _is_mapped(args[0]):
+            self._given_mapped.add(module)
+        if torch._C._functorch.maybe_current_level() is not None and _is_derived():
+            self._derived.add(module)
+        self._leaves.update((id(x), x) for x in args if isinstance(x, torch.Tensor) and x.requires_grad and x.is_leaf)
+
     def _returned(self, module: int, positional: int, result: Any) -> None:
         if module in self._positional:
             self._positional[module].add(positional)
@@ -396,7 +421,7 @@ class Tracer(TorchDispatchMode):
 
     @contextmanager
     def _watching_for_the_untraceable(self) -> Iterator[None]:
-        """Calls that no tracer by torch.jit takes, and products of parameters inside of a function of autograd's."""
+        """Calls that some counters can't take, and products of parameters inside of a function of autograd's."""
         stateless = torch.nn.utils.stateless._functional_call
         checkpoints = sys.modules.get("torch.utils.checkpoint")
         function: Any = getattr(checkpoints, "CheckpointFunction", None)
@@ -405,15 +430,34 @@ class Tracer(TorchDispatchMode):
             self.untraceable.add("functional_call")
             return stateless(*args, **kwargs)
 
+        gradient = torch.autograd.grad
+
+        def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if any(id(x) in self._leaves for x in _flat((inputs,))):
+                self.untraceable.add("grad of a leaf")
+            return gradient(outputs, inputs, *args, **kwargs)
+
+        transforms = sys.modules.get("torch._functorch.eager_transforms")
+        inner: Any = getattr(transforms, "_autograd_grad", None)
+
+        def func_grad(*args: Any, **kwargs: Any) -> Any:
+            self.untraceable.add("func.grad")
+            return inner(*args, **kwargs)
+
         def forward(*args: Any) -> Any:
-            outer, self._checkpoint = self._checkpoint, frozenset(map(id, args))
+            own = {id(x) for module in self._modules.values() for x in _tensors(module)}
+            kept = own.union(map(id, _enclosed(args[1]))).difference(map(id, args))
+            outer, self._kept_from = self._kept_from, frozenset(kept)
             try:
                 return original(*args)
             finally:
-                self._checkpoint = outer
+                self._kept_from = outer
 
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(torch.nn.utils.stateless, "_functional_call", functional_call))
+            stack.enter_context(mock.patch.object(torch.autograd, "grad", grad))
+            if inner is not None:
+                stack.enter_context(mock.patch.object(transforms, "_autograd_grad", func_grad))
             if function is not None:
                 original = function.forward
                 stack.enter_context(mock.patch.object(function, "forward", staticmethod(forward)))
@@ -437,13 +481,15 @@ class Tracer(TorchDispatchMode):
                 if operator := re.search(r"no rule registered for \w+ (\w+) and mode", str(error)):
                     raise UncountedError(_refusal(operator[1])) from error
                 raise
+        if self._functions.packing == {"_pack_padded_sequence"}:
+            self.untraceable.add("packed sequence")
         if self.unplaced:
             named = ", ".join(f"{name} in {path or 'the module itself'}" for name, path in self.unplaced.items())
             raise UncountedError(_refusal(named))
 
     # -- what came out ---------------------------------------------------------------------------------------------
 
-    def count(self, device: str, native: Collection[int] = ()) -> Count:
+    def count(self, device: str, native: Mapping[int, Tokens] = MappingProxyType({})) -> Count:
         """MACs by headline op, and the census; ``native`` are ids of modules that torch may run as one kernel."""
         by_op = self._by_op()
         return Count(macs=sum(by_op.values()), by_op=by_op, census=self._census(device, native))
@@ -455,7 +501,7 @@ class Tracer(TorchDispatchMode):
                 sums[key.op] += key.macs * count
         return sums
 
-    def _census(self, device: str, native: Collection[int]) -> Census:
+    def _census(self, device: str, native: Mapping[int, Tokens]) -> Census:
         """What ran, in distinct rows: modules alike share a row, and so do operations."""
         rows: dict[_ModuleKey, list[tuple[str, ...]]] = {}
         place: dict[int, _ModuleKey] = {}
@@ -476,6 +522,9 @@ class Tracer(TorchDispatchMode):
                 outputs=tuple(self._outputs[key]) if parameters else (),
                 positional=() if positional == (1,) else positional,
                 packed=tuple(self._packed.get(key, ())),
+                mapped=key in self._given_mapped,
+                derived=key in self._derived,
+                tokens=native[key] if any(native.get(key, ())) else (),
                 root=self._paths[key][0] == "",
             )
             place[key] = alike
@@ -490,8 +539,8 @@ class Tracer(TorchDispatchMode):
             untraceable=tuple(sorted(self.untraceable)),
             transposed=tuple(sorted(self._functions.transposed)),
             einsums=tuple(
-                EinsumRow(equation=equation, shapes=shapes, count=count)
-                for (equation, shapes), count in self._functions.einsums.items()
+                EinsumRow(equation=equation, shapes=shapes, count=count, mapped=mapped)
+                for (equation, shapes, mapped), count in self._functions.einsums.items()
             ),
             calls=self._call_rows(index, place),
         )
@@ -617,8 +666,39 @@ def _each(value: Any, dims: int) -> tuple[int, ...]:
     return given * dims if len(given) == 1 else given
 
 
-def _is_parameter(value: Any) -> bool:
-    return isinstance(value, torch.nn.Parameter)
+def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
+    return (x for x in (*module._parameters.values(), *module._buffers.values()) if x is not None)
+
+
+def _enclosed(function: Any) -> Iterator[torch.Tensor]:
+    """Tensors that a function has from around it."""
+    for cell in getattr(function, "__closure__", None) or ():
+        with suppress(ValueError):  # a name there may have no value yet
+            if isinstance(cell.cell_contents, torch.Tensor):
+                yield cell.cell_contents
+
+
+def _is_derived() -> bool:
+    """Whether a transform of torch.func's is on that differentiates."""
+    return any(str(one.key()) in _DERIVATIVES for one in torch._C._functorch.get_interpreter_stack() or ())
+
+
+_DERIVATIVES = ("TransformType.Grad", "TransformType.Jvp")
+_is_mapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_batchedtensor
+
+
+def _mapped(tensors: Iterable[torch.Tensor]) -> int:
+    """How many calls torch.vmap makes one: the product of the dimensions that it hides in them."""
+    sizes = {}
+    functorch = torch._C._functorch
+    for tensor in tensors:
+        shown = tensor
+        while (mapped := _is_mapped(shown)) or functorch.is_gradtrackingtensor(shown):
+            held = functorch.get_unwrapped(shown)
+            if mapped:
+                sizes[functorch.maybe_get_level(shown)] = held.shape[functorch.maybe_get_bdim(shown)]
+            shown = held
+    return prod(sizes.values())
 
 
 def _is_leaf(module: torch.nn.Module) -> bool:

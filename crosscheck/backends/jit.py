@@ -111,7 +111,7 @@ _WORK = frozenset(
     "mul mul_ mean linear matmul mm addmm addmv bmm baddbmm einsum _convolution scaled_dot_product_attention "
     "layer_norm group_norm batch_norm instance_norm avg_pool1d avg_pool2d avg_pool3d "
     "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
-    "leaky_relu upsample_nearest2d upsample_bilinear2d grid_sampler".split()
+    "leaky_relu upsample_nearest2d upsample_bilinear2d grid_sampler lstm".split()
 )
 _RENAMED = {"multiply": "mul", "multiply_": "mul_", "linalg_matmul": "matmul"}
 
@@ -171,6 +171,8 @@ def _nodes(graph: Any) -> Iterator[tuple[Any, str]]:
 def _work(node: Any, name: str) -> _Work:
     inputs = list(node.inputs())
     given = inputs[1].node().inputs() if name == "einsum" else inputs
+    if name == "lstm":  # the input, and the last states
+        given = [inputs[0], list(node.outputs())[1]]
     shapes = tuple(shape for shape in map(_shape, given) if shape is not None)
     equation = inputs[0].toIValue().replace(" ", "") if name == "einsum" else ""
     interpolation = inputs[2].toIValue() if name == "grid_sampler" else 0

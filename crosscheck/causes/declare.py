@@ -130,6 +130,15 @@ def hidden_from(backend: str, census: Census) -> frozenset[int]:
     )
 
 
+def without_padding(census: Census) -> dict[int, Fraction]:
+    """The modules that see no padding, which torch leaves out without gradients, and what part of the tokens they do.
+
+    To be asked of tools that count in evaluation.
+    """
+    seen = {i: Fraction(*module.tokens) for i, module in enumerate(census.modules) if module.tokens}
+    return {} if any(row.grad and row.module in seen for row in census.ops) else seen
+
+
 def products(census: Census) -> Iterator[OpRow]:
     """What has MACs."""
     return (row for row in census.ops if row.op in HEADLINE and row.macs)

@@ -64,3 +64,14 @@ no_number(
         applies=lambda census: True,
     )
 )
+no_number(
+    NoNumber(
+        name="flop_counter-gradient-of-input",
+        summary="torch's counter asks whether the gradient of what a module was given will be computed, which "
+        "torch.autograd.grad can't say of a leaf.",
+        source="torch/utils/module_tracker.py:133-136; torch/autograd/graph.py:664",
+        backends=_FLOP_COUNTER,
+        words=re.compile("A leaf node was passed to _will_engine_execute_node"),
+        applies=lambda census: "grad of a leaf" in census.untraceable,
+    )
+)

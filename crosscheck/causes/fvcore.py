@@ -8,11 +8,13 @@ from itertools import combinations
 from math import prod
 
 from crosscheck.causes.declare import (
+    TENSOR,
     NoNumber,
     cause,
     complex_as_real,
     einsum,
     elements,
+    given,
     no_number,
     products,
     real_macs,
@@ -26,8 +28,11 @@ _FVCORE = frozenset({"fvcore", "fvcore-plain", "fvcore-meta"})
 
 
 def _fvcore_norms(census: Census, function: str) -> int:
-    """5 an element with weights, 4 without; the weight is an input of the operator."""
-    rows = (row for row in census.ops if row.op == "norm" and row.function == function)
+    """5 an element with weights, 4 without; the weight is an input of the operator.
+
+    Inside of torch.vmap the trace holds what its rules call: the operators behind the functions, which have no handle.
+    """
+    rows = (row for row in census.ops if row.op == "norm" and row.function == function and row.mapped == 1)
     return sum((5 if len(row.shapes) > 1 else 4) * elements(row) for row in rows)
 
 
@@ -60,7 +65,7 @@ def _fvcore_groupnorm(census: Census) -> int:
 )
 def _fvcore_batchnorm(census: Census) -> int:
     def charge(row: OpRow, module: ModuleRow) -> int:
-        if row.op != "norm" or row.function not in {"batch_norm", "instance_norm"}:
+        if row.op != "norm" or row.function not in {"batch_norm", "instance_norm"} or row.mapped > 1:
             return 0
         affine = bool(module.params)
         statistics = len(row.shapes) == (5 if affine else 3)  # running mean and variance, used in evaluation
@@ -104,8 +109,8 @@ def _fvcore_adaptive_avgpool(census: Census) -> int:
     'fvcore/nn/jit_handles.py:174-214 (einsum_flop_jit); numpy/_core/einsumfunc.py (einsum_path: opt_cost, "%.3e")',
 )
 def _fvcore_einsum(census: Census) -> int:
-    charged = sum(row.count * _einsum_charge(row.equation, row.shapes) for row in census.einsums)
-    return charged - sum(row.macs for row in census.ops if row.function == "einsum")
+    charged = sum(row.count * _einsum_charge(row.equation, row.shapes) for row in census.einsums if row.mapped == 1)
+    return charged - sum(row.macs for row in census.ops if row.function == "einsum" and row.mapped == 1)
 
 
 def _einsum_charge(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
@@ -228,7 +233,7 @@ def _fvcore_matmul(census: Census) -> int:
 
 def _matmuls(census: Census) -> Iterator[CallRow]:
     """Those of the model's own whose operands the trace has as they were given: torch.vmap adds a dimension."""
-    return (call for call in census.calls if call.function in _MATMUL and not (call.kernel or call.mapped))
+    return (call for call in census.calls if call.function in _MATMUL and not call.kernel and call.mapped == 1)
 
 
 @cause(
@@ -296,6 +301,19 @@ no_number(
         backends=_FVCORE,
         words=re.compile("^IndexError: list index out of range"),
         applies=lambda census: any(len(tensor(call, 1, "other")) == 1 for call in _matmuls(census)),
+    )
+)
+no_number(
+    NoNumber(
+        name="fvcore-out",
+        summary="fvcore takes all inputs of matmul, mm and bmm for operands; with out= there is one more.",
+        source="fvcore/nn/jit_handles.py:119,223-224",
+        backends=_FVCORE,
+        words=re.compile(r"^AssertionError: (3|\[\[)"),
+        applies=lambda census: any(
+            call.function in {"torch.matmul", "torch.mm", "torch.bmm"} and given(call)[1].get("out") == TENSOR
+            for call in census.calls
+        ),
     )
 )
 no_number(

@@ -39,8 +39,17 @@ _refused(
 _refused(
     "checkpoint",
     "The counter reads a trace by torch.jit, which knows inside a reentrant checkpoint the tensors alone that it was "
-    "given, and no parameter of the module.",
+    "given: no parameter or buffer of the module, nothing that its function encloses.",
     "torch/utils/checkpoint.py:237,273-274 (2.13.0, CheckpointFunction); torch/csrc/jit/frontend/tracer.cpp, getValue",
     "(unordered_map|_Map_base)::at",
     lambda census: "checkpoint" in census.untraceable,
+)
+_refused(
+    "gradient",
+    "The counter reads a trace by torch.jit, which takes the tensors of torch.func.grad, vjp and their kind for "
+    "constants, and can't keep them.",
+    "torch/_functorch/eager_transforms.py:157,177 (2.13.0); torch/csrc/jit/frontend/tracer.cpp, getValue",
+    "Cannot (copy out of meta tensor|access data pointer of Tensor|insert a Tensor that requires grad as a constant)|"
+    "Unsupported value kind: Tensor",
+    lambda census: "func.grad" in census.untraceable,
 )

@@ -10,6 +10,7 @@ import re
 from math import prod
 
 from crosscheck.causes.declare import (
+    TENSOR,
     NoNumber,
     cause,
     given,
@@ -17,6 +18,7 @@ from crosscheck.causes.declare import (
     is_complex,
     no_number,
     products,
+    without_padding,
 )
 from crosscheck.records import Census, NodeRow, OpRow, Shape
 
@@ -406,6 +408,41 @@ no_number(
 )
 
 
+no_number(
+    NoNumber(
+        name="onnx-tool-unbatched-adaptive-pool",
+        summary="The exporter takes the sizes after the second for those that AdaptiveMaxPool1d pools; without a batch "
+        "there are none.",
+        source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:1700,1719 (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile("ONNX export of operator max_pool1d_with_indices"),
+        applies=lambda census: any(
+            call.function == "F.adaptive_max_pool1d" and len(call.shapes[0]) == 2 for call in census.calls
+        ),
+    )
+)
+no_number(
+    NoNumber(
+        name="onnx-tool-out",
+        summary="The exporter's functions for matmul, mm, bmm, addmm, baddbmm, mul and add take no out=.",
+        source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:602,610,615,621,5584 (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile(r"positional arguments but \d+ were given|A mismatch between the number of arguments"),
+        applies=lambda census: any(given(call)[1].get("out") == TENSOR for call in census.calls),
+    )
+)
+no_number(
+    NoNumber(
+        name="onnx-tool-packed-sequence",
+        summary="The exporter takes a sequence that is packed and then padded, and no other packed one.",
+        source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:4648-4650,4673-4675 (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile("these operations must occur in pairs"),
+        applies=lambda census: "packed sequence" in census.untraceable,
+    )
+)
+
+
 def _is_unbatched_pool(node: NodeRow) -> bool:
     kernel, x = node.attributes.get("kernel_shape", ()), node.inputs[0]
     pool = node.op_type in {"AveragePool", "MaxPool"} and isinstance(kernel, tuple) and x is not None
@@ -490,5 +527,16 @@ no_number(
         backends=_ONNX_TOOL,
         words=re.compile("Attempted to use an uninitialized parameter"),
         applies=has_lazy,
+    )
+)
+no_number(
+    NoNumber(
+        name="onnx-tool-padding",
+        summary="The exporter has no node for the nested tensor that nn.TransformerEncoder makes of tokens without "
+        "padding.",
+        source="torch/onnx/_internal/torchscript_exporter/utils.py:134,1792 (2.13.0)",
+        backends=_ONNX_TOOL,
+        words=re.compile("aten::_nested_tensor_from_mask'? to ONNX"),
+        applies=lambda census: bool(without_padding(census)),
     )
 )

@@ -23,6 +23,7 @@ from crosscheck.causes.declare import (
     real_macs,
     tensor,
     without_batch,
+    without_padding,
 )
 from crosscheck.records import CallRow, Census, ModuleRow, OpRow
 
@@ -249,7 +250,8 @@ def _pytorch_bias(census: Census) -> int:
     "ptflops/pytorch_ops.py:65,77-83 (0.7.5)",
 )
 def _unbatched(census: Census) -> int:
-    return sum(_products(call) - real_macs(call) for call in _hooked(census) if call.function in _CONVS)
+    calls = (call for call in _hooked(census) if call.function in _CONVS and call.mapped == 1)
+    return sum(_products(call) - real_macs(call) for call in calls)
 
 
 @cause(
@@ -284,7 +286,24 @@ def _pytorch_no_rule(census: Census) -> int:
     "ptflops/pytorch_ops.py:385-387 (0.7.5)",
 )
 def _matmul(census: Census) -> int:
-    return sum(_by_function(call) - real_macs(call) for call in _replaced(census, _MATMULS))
+    calls = (call for call in _replaced(census, _MATMULS) if call.mapped == 1)
+    return sum(_by_function(call) - real_macs(call) for call in calls)
+
+
+@cause(
+    "ptflops-vmap",
+    _PYTORCH,
+    "Inside of torch.vmap tensors show their shapes without the mapped dimension, by which ptflops counts.",
+    "ptflops/pytorch_ops.py:35-43,60-92,385-394 (0.7.5), of shapes alone; torch/_functorch/vmap.py (2.13.0)",
+)
+def _vmap(census: Census) -> int:
+    layers = (call for call in _hooked(census) if call.function == "F.linear" or call.function in _CONVS)
+    functions = _replaced(census, _MATMULS | _ADDMMS)
+    return sum(_products(call) - real_macs(call) for call in layers if call.mapped > 1) + sum(
+        _by_function(call) - call.count * _added(call) * (call.function in _ADDMMS) - real_macs(call)
+        for call in functions
+        if call.mapped > 1
+    )
 
 
 @cause(
@@ -573,5 +592,16 @@ no_number(
         backends=_PYTORCH,
         words=re.compile("'torch_function_wrapper' object has no attribute '__name__'"),
         applies=has_compiled,
+    )
+)
+no_number(
+    NoNumber(
+        name="ptflops-padding",
+        summary="nn.TransformerEncoder makes a nested tensor of tokens without padding, which has no sizes, and "
+        "ptflops asks for them.",
+        source="ptflops/pytorch_ops.py:36-40 (0.7.5); torch/nn/modules/transformer.py:527-531 (2.13.0)",
+        backends=_PYTORCH,
+        words=re.compile("NestedTensorImpl doesn't support sizes"),
+        applies=lambda census: bool(without_padding(census)),
     )
 )

@@ -27,6 +27,7 @@ from crosscheck.causes.declare import (
     products,
     real_macs,
     tensor,
+    without_padding,
 )
 from crosscheck.records import CallRow, Census, ModuleRow, OpRow
 
@@ -214,8 +215,12 @@ _RULES: dict[str, Callable[[CallRow, _Tool], int]] = {
 
 
 def _off(census: Census, tool: _Tool, names: str) -> int:
-    """How far the rules of some functions are off, by the calls of the model."""
-    calls = (call for call in _by_the_model(census, tool) if call.function.partition(".")[2] in names.split())
+    """How far the rules of some functions are off, by the calls of the model outside of torch.vmap."""
+    calls = (
+        call
+        for call in _by_the_model(census, tool)
+        if call.function.partition(".")[2] in names.split() and call.mapped == 1
+    )
     return sum(_charge(call, tool) - real_macs(call) for call in calls)
 
 
@@ -287,7 +292,18 @@ for _tool, _summary in _NO_RULE:
     "einsum",
 )
 def _einsum(census: Census, tool: _Tool) -> int:
-    return _off(census, tool, "einsum")
+    return -sum(real_macs(call) for call in _by_the_model(census, tool) if call.function == "torch.einsum")
+
+
+@_of(
+    _TOOLS,
+    "vmap",
+    "Inside of torch.vmap tensors show their shapes without the mapped dimension, by which TOOL counts.",
+    "wrapper",
+)
+def _vmap(census: Census, tool: _Tool) -> int:
+    calls = (call for call in _by_the_model(census, tool) if call.mapped > 1 and call.function != "torch.einsum")
+    return sum(_charge(call, tool) - real_macs(call) for call in calls)
 
 
 @_of(
@@ -389,6 +405,19 @@ def _attention_batch(census: Census) -> int:
 def _own_forward(census: Census) -> int:
     tool = _FLOPS_PROFILER
     return -sum(c.macs for c in census.calls if c.function in tool.counted and _is_root(census.modules[c.module]))
+
+
+@_of(
+    _TOOLS,
+    "padding",
+    "In evaluation and without gradients nn.TransformerEncoder leaves out the tokens that its mask calls padding, on "
+    "real tensors, and TOOL counts the others.",
+    "linear",
+)
+def _padding(census: Census, tool: _Tool) -> int:
+    seen = without_padding(census)
+    calls = (call for call in _by_the_model(census, tool) if call.module in seen)
+    return int(sum((seen[call.module] - 1) * _charge(call, tool) for call in calls))
 
 
 # -- no number ---------------------------------------------------------------------------------------------------------

@@ -350,6 +350,33 @@ def _thop_shared(census: Census) -> int:
 
 
 @cause(
+    "thop-vmap",
+    _THOP,
+    "Inside of torch.vmap tensors show their shapes without the mapped dimension, by which thop counts.",
+    "thop/vision/basic_hooks.py:29-30,66,85,101,110,116-120,136,145 (shapes alone); torch/_functorch/vmap.py (2.13.0)",
+)
+def _thop_vmap(census: Census) -> int:
+    return summed(census, lambda row, module: _thop_whole(row, module) * (Fraction(1, row.mapped) - 1))
+
+
+def _thop_whole(row: OpRow, module: ModuleRow) -> int | Fraction:
+    """All that thop counts for a row of operations."""
+    counted = as_real(row) if _thop_rule(row, module) and not row.direct else 0
+    return module.visits**2 * (counted + sum(charge(row, module) for charge in _THOP_CHARGES))
+
+
+@cause(
+    "thop-padding",
+    _THOP,
+    "In evaluation and without gradients nn.TransformerEncoder leaves out the tokens that its mask calls padding, on "
+    "real tensors, and thop counts the others.",
+    "thop/profile.py:208,211; torch/nn/modules/transformer.py:527-531 (2.13.0)",
+)
+def _thop_padding(census: Census) -> int:
+    return summed(census, lambda row, module: _thop_whole(row, module) * (Fraction(*module.tokens or (1, 1)) - 1))
+
+
+@cause(
     "thop-complex-as-real",
     _THOP,
     "A product of complex numbers counts as one multiply-add; it is four.",
@@ -407,5 +434,21 @@ no_number(
         backends=_THOP,
         words=re.compile("^IndexError: tuple index out of range"),
         applies=_thop_reads_nothing,
+    )
+)
+_WITHOUT_MACS = (
+    "ZeroPad2d ReLU ReLU6 MaxPool1d MaxPool2d MaxPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d "
+    "AvgPool1d AvgPool2d AvgPool3d Dropout Sequential PixelShuffle Linear"
+)
+no_number(
+    NoNumber(
+        name="thop-gradient",
+        summary="thop's hooks add to a buffer in place, which torch.func.grad, vjp, jvp and their kind forbid.",
+        source="thop/vision/basic_hooks.py:28,69,87,103,111,121,136,147 (in place)",
+        backends=_THOP,
+        words=re.compile("that would mutate a captured Tensor"),
+        applies=lambda census: any(
+            module.derived and is_one_of(module, f"{_READ} {_UPSAMPLED} {_WITHOUT_MACS}") for module in census.modules
+        ),
     )
 )

@@ -176,3 +176,24 @@ no_number(
         applies=has_compiled,
     )
 )
+no_number(
+    NoNumber(
+        name="torchinfo-vmap",
+        summary="torchinfo asks the first input of every module for its data, which torch.vmap forbids.",
+        source="torchinfo/layer_info.py:104; torchinfo/torchinfo.py:304 (1.8.0, its words for any error)",
+        backends=_TORCHINFO,
+        words=re.compile("^RuntimeError: Failed to run torchinfo"),
+        applies=lambda census: any(module.mapped for module in census.modules),
+    )
+)
+no_number(
+    NoNumber(
+        name="torchinfo-padding",
+        summary="nn.TransformerEncoder makes a nested tensor of tokens without padding, which has no sizes, and "
+        "torchinfo asks for them.",
+        source="torchinfo/layer_info.py:107; torchinfo/torchinfo.py:304 (1.8.0, its words for any error)",
+        backends=_TORCHINFO,
+        words=re.compile("^RuntimeError: Failed to run torchinfo"),
+        applies=lambda census: any(module.tokens for module in census.modules),
+    )
+)

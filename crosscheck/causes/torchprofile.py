@@ -66,6 +66,8 @@ def _norms(census: Census) -> int:
 
 
 def _has_weights(row: OpRow, census: Census) -> bool:
+    if row.mapped > 1:
+        return False  # torch.vmap calls the operators behind the functions
     if row.function in {"layer_norm", "group_norm"}:
         return len(row.shapes) > 1
     # running statistics are inputs too
@@ -143,8 +145,8 @@ def _convolution(row: OpRow | UnusedRow) -> int:
     "torchprofile/handlers.py:128-144 (0.1.0)",
 )
 def _einsum(census: Census) -> int:
-    charged = sum(row.count * _einsum_charge(row.equation, row.shapes) for row in census.einsums)
-    return charged - sum(row.macs for row in products(census) if row.function == "einsum")
+    charged = sum(row.count * _einsum_charge(row.equation, row.shapes) for row in census.einsums if row.mapped == 1)
+    return charged - sum(row.macs for row in products(census) if row.function == "einsum" and row.mapped == 1)
 
 
 def _einsum_charge(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
@@ -254,6 +256,11 @@ def _charge(row: UnusedRow) -> int:
         return _outputs(row) // row.out[-1] * row.shapes[1][-2] * (row.shapes[0][-1] + row.shapes[2][-1])
     if row.aten == "einsum":
         return row.count * _einsum_charge(row.equation, row.shapes)
+    if row.aten == "lstm":
+        (*_, inputs), (states, *_, width) = row.shapes
+        directions = row.out[-1] // width
+        gates = inputs + width + (states // directions - 1) * (directions + 1) * width
+        return row.count * prod(row.out[:2]) * directions * 4 * width * gates
     if row.aten == "grid_sampler":
         return _SAMPLES[row.interpolation] * _outputs(row)
     each = {"mm": 0, "upsample_nearest2d": 0, "upsample_bilinear2d": 4, "batch_norm": len(row.shapes) == 5}
