@@ -564,3 +564,20 @@ def test_what_a_module_keeps_deeper_down_is_as_before():
     assert all(outcome.residual == 0 for outcome in check.backends.values() if isinstance(outcome, Counted))
     assert (vars(module.cache), module.rows, module.sums["x"].tolist()) == ({}, [[]], [0, 0, 0])
     assert torch.manual_seed is seed
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_products_of_a_backward_without_a_rule_are_refused(device):
+    """A gradient in a forward multiplies too: what is known is counted, what is not is never taken for 0."""
+
+    def gradient(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(self.layer(x).sum(), x)[0]
+
+    convolution = Function(gradient, layer=nn.Conv2d(2, 3, 3)).to(device)
+    with pytest.raises(UncountedError, match="aten::convolution_backward in the module itself may hold MACs"):
+        crosscheck.check(convolution, zeros(1, 2, 8, 8, device=device), backends=("aten",))
+    linear = Function(gradient, layer=nn.Linear(4, 5)).to(device)
+    check = crosscheck.check(linear, zeros(3, 4, device=device), backends=("aten",))
+    assert check.recommended.macs == 3 * 4 * 5 + 3 * 5 * 4  # forward, and the gradient of the input

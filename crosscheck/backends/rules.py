@@ -63,7 +63,7 @@ def kind(name: str) -> Op | None:
 @functools.cache
 def may_hold_macs(name: str) -> bool:
     """Whether an operator without a rule may hold products."""
-    return name not in _NO_MACS and not name.endswith("_backward") and bool(_SUSPECT.search(name))
+    return name not in _NO_MACS and not name.startswith("upsample_") and bool(_SUSPECT.search(name))
 
 
 def macs(
