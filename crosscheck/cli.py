@@ -470,6 +470,17 @@ def list_(
     return 0
 
 
+@app.command()
+def explain(
+    cause: Annotated[str, typer.Argument(metavar="CAUSE", help="A cause's name, as reports have it.")],
+) -> int:
+    """Say what a cause is, which backends it concerns, and where its source is."""
+    from crosscheck import listing
+
+    _print(listing.explain(cause), sys.stdout)
+    return 0
+
+
 def _load(paths: Sequence[Path]) -> list[Ledger]:
     """Ledgers with their reconciliation made again; where it changed, the new one counts and a line says so."""
     from crosscheck import ledger, reconcile

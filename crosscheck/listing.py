@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 
 from tabulate import tabulate
 
-from crosscheck import backends, causes, configs
+from crosscheck import backends, causes, configs, witnesses
 from crosscheck.backends import analytic
+from crosscheck.records import UsageError
 from crosscheck.report.text import WORDS
 
 
@@ -54,6 +56,24 @@ def list_causes() -> str:
     ]
     headers = ("cause", "backends", "releases", "why")
     return tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=(None, 24, 24, 70))
+
+
+def explain(name: str) -> str:
+    """What a cause is, whom it concerns, and its source. Raises `UsageError` for one that there is not."""
+    if (entry := causes.known(name)) is not None:
+        said = {"backends": ", ".join(sorted(entry.backends)), "releases": ", ".join(entry.releases)}
+        return _told(name, entry.summary, {**said, "source": entry.source})
+    if name in witnesses.CAUSES:
+        summary, source = witnesses.CAUSES[name]
+        return _told(name, summary, {"of": "what a processor executes", "source": source})
+    every = [*causes.CAUSES, *causes.NO_NUMBER, *witnesses.CAUSES]
+    near = difflib.get_close_matches(name, every, n=3)
+    hint = f"did you mean {', '.join(map(repr, near))}? " if near else ""
+    raise UsageError(f"unknown cause {name!r}; {hint}crosscheck list causes shows all {len(every):,}")
+
+
+def _told(name: str, summary: str, facts: Mapping[str, str]) -> str:
+    return "\n".join([name, f"  {summary}", *(f"  {what}: {fact}" for what, fact in facts.items() if fact)])
 
 
 def _is_model(component: configs.ComponentConfig) -> bool:

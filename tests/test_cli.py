@@ -586,3 +586,22 @@ def test_a_scheduler_whose_packages_are_missing_names_them(capsys, monkeypatch, 
 
     assert status == 2
     assert "scheduler 'LMSDiscreteScheduler' needs torch, scipy; install what is missing" in err
+
+
+@pytest.mark.parametrize(
+    ("cause", "lines"),
+    [
+        ("thop-layernorm-4", ["thop-layernorm-4", "  backends: thop, thop-plain, thop-query-only", "  source: thop/"]),
+        ("three-tf32", ["three-tf32", "  of: what a processor executes", "  source: aten/src/ATen/"]),
+    ],
+)
+def test_a_cause_is_explained(cause, lines):
+    done = cli("explain", cause, without=TORCH_AND_TOOLS)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.splitlines()
+    assert all(any(line.startswith(start) for line in shown) for start in lines), done.stdout
+
+
+def test_an_unknown_cause_is_one_line_with_what_is_near():
+    line = refused(cli("explain", "thop-layernorm"))
+    assert "unknown cause 'thop-layernorm'; did you mean 'thop-layernorm-4'" in line

@@ -142,6 +142,7 @@ def test_its_commands_and_their_options_exist(words, help_of):
         assert re.search(rf"(?<![\w-]){option}\b", help_of(command)), option
     assert {command for command, *_ in COMMANDS} == {
         "run", "report", "compare", "gate", "list", "formula", "sweep", "doctor", "witness", "audit",
+        "explain",
     }  # fmt: skip
 
 
