@@ -339,7 +339,8 @@ def _children(component: Component) -> dict[str, int]:
 def audit(claim: Claim, ledger: Ledger) -> Audited:
     """What ``claim`` means, held against the ledger of its model and workload."""
     number = published(claim)
-    tried = _simplest(conventions(ledger, claim, number.unit))
+    every = list(conventions(ledger, claim, number.unit))
+    tried = _simplest(every)
     right = _recommended(ledger, claim, number.unit)
     known = {
         "name": claim.name,
@@ -359,6 +360,7 @@ def audit(claim: Claim, ledger: Ledger) -> Audited:
             convention=said(fits[0].switches),
             exact=fits[0].exact,
             distance=fits[0].exact - number.whole,
+            steps=_steps(fits[0], every),
             others=tuple(Fit(convention=c.switches, exact=c.exact) for c in fits[1:]),
             **known,  # type: ignore[arg-type]
         )
@@ -369,6 +371,7 @@ def audit(claim: Claim, ledger: Ledger) -> Audited:
         convention=said(closest.switches) if closest and near else "",
         exact=closest.exact if closest and near else None,
         distance=closest.exact - number.whole if closest and near else None,
+        steps=_steps(closest, every) if closest and near else (),
         **known,  # type: ignore[arg-type]
     )
 
@@ -378,7 +381,19 @@ def said(switches: Sequence[str]) -> str:
     return ", ".join(switches) or "as recommended"
 
 
-def _simplest(found: Iterator[Convention]) -> list[Convention]:
+def _steps(chosen: Convention, every: Sequence[Convention]) -> tuple[Fit, ...]:
+    """One switch after the other, where the space has what comes between; else two at once."""
+    known = {frozenset(convention.switches): convention.exact for convention in every}
+    steps, done, waiting = [], frozenset[str](), list[str]()
+    for switch in chosen.switches:
+        waiting.append(switch)
+        if (reached := done | {*waiting}) in known:
+            steps.append(Fit(convention=tuple(waiting), exact=known[reached]))
+            done, waiting = reached, []
+    return tuple(steps)
+
+
+def _simplest(found: Sequence[Convention]) -> list[Convention]:
     """Of conventions that come to the same number, those with the fewest switches.
 
     Two that take it alike and count the same number of one forward are one, by whichever name comes first.

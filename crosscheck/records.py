@@ -467,6 +467,8 @@ class Audited(Record, frozen=True, kw_only=True):
     """The recommended total, in the claim's unit without its prefix."""
     distance: int | None = None
     """``exact`` less the published number, rounded to a whole one."""
+    steps: tuple[Fit, ...] = ()
+    """From the recommended total to ``exact``, one change after the other, and what each comes to."""
     others: tuple[Fit, ...] = ()
     """Further conventions that print the same digits: not told apart at this precision."""
     space: int = 0

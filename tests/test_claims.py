@@ -97,6 +97,13 @@ def test_the_guide_of_the_same_profiler_is_taken_apart():
     by_hand = 30 * 2 * (339_241_205_760 + 2 * 123_451_637_760) + 1_240_079_597_568 + 2 * 22_299_160_576
     assert by_hand in {said.exact, *(fit.exact for fit in said.others)}
     assert "attention of both branches in each" in said.convention
+    # one change after the other: what a counter misses, N x N once and once more, elsewhere not, a call, the unit
+    plain = 31 * 2 * 339_241_205_760 + 1_240_079_597_568 + 2 * 22_299_160_576
+    square = 123_451_637_760
+    assert (said.steps[0].convention, said.steps[0].exact) == (("as thop-plain counts",), 2 * plain)
+    assert said.steps[-1].exact == said.exact
+    assert said.steps[-2].exact == 2 * said.exact == 2 * by_hand
+    assert said.steps[-3].exact == 2 * (plain + 31 * 2 * 2 * square)
 
 
 def test_digits_are_rounded_as_printed():

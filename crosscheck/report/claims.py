@@ -93,6 +93,14 @@ def _claim(a: Audited) -> Iterator[str]:
         f"Of {a.space:,} numbers tried; one drawn from the decade around it prints as any of them with probability "
         f"{a.chance:.2g}."
     )
+    if a.recommended is not None and len(a.steps) > 1:
+        before = [a.recommended, *(step.exact for step in a.steps)]
+        rows = [("as recommended", "", count(a.recommended))]
+        rows += [
+            (escape(said(step.convention)), signed(step.exact - last), count(step.exact))
+            for last, step in zip(before, a.steps, strict=False)
+        ]
+        yield table("lrr", ("One change after the other", "Change", "Comes to"), rows)
     if a.others:
         listed = [f"- {escape(said(fit.convention))}: {fit.exact:,}" for fit in a.others[:_OTHERS]]
         more = len(a.others) - len(listed)
