@@ -14,11 +14,13 @@ import msgspec
 import plugins
 import pytest
 import tiny
+import torch
 from command import cli
 from modules import BLOCK, BLOCK_MACS, block
 
 import crosscheck
 from crosscheck import backends, claims, configs, ledger, listing
+from crosscheck.causes import declare
 from crosscheck.report import scoreboard
 from crosscheck.report.index import models
 
@@ -225,3 +227,11 @@ def test_the_example_of_a_claim_can_be_audited(tmp_path):
     file.write_text(example)
     (claim,) = claims.load(file)
     assert claims.audit(claim, ledger.load(ROOT / "reports" / "sd21-base.json")).verdict == "ambiguous"
+
+
+def test_the_example_of_a_cause_predicts(monkeypatch):
+    monkeypatch.setattr(declare, "CAUSES", declared := {})
+    (example,) = (code for code in blocks("python") if "@cause(" in code)
+    exec(example, {})
+    census = crosscheck.check(torch.nn.Softmax(-1), torch.zeros(3, 5, device="meta"), backends=("aten",)).census
+    assert declared["my-counter-softmax"].predict(census) == 3 * 5
