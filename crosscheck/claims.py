@@ -215,10 +215,11 @@ def _times(ledger: Ledger, claim: Claim) -> Iterator[tuple[int, tuple[str, ...]]
     if part is None or ledger.workload is None:
         return
     branches = (part.batch_size or 1) // ledger.workload.batch_size
-    steps = ledger.workload.steps or 1
+    steps = claim.steps or ledger.workload.steps or 1
+    often = {part.calls: f"all {part.calls:,} calls"} if steps == ledger.workload.steps else {}
     if branches > 1:
         yield asked * branches, ("both guidance branches",)
-    for calls, name in {part.calls: f"all {part.calls:,} calls", steps: f"times {steps:,} steps"}.items():
+    for calls, name in ({steps: f"times {steps:,} steps"} | often).items():
         if calls > 1 and claim.calls is None:
             yield asked * calls, (name,)
             if branches > 1:
@@ -443,17 +444,25 @@ def audit_all(
         if key not in runs:
             given = next((ledger for ledger in ledgers if _holds(ledger, claim)), None)
             runs[key] = given or _run(claim, allow_code)
-        found.append(audit(claim, runs[key]))
+        try:
+            found.append(audit(claim, runs[key]))
+        except UsageError as error:
+            raise UsageError(f"{claim.name}: {error}") from error
         progress(claim.model, claim.name)
     return found
 
 
-_WORKLOAD = ("height", "width", "frames", "steps", "guidance_scale", "scheduler")
+_SIZES = ("height", "width", "frames")
+_WORKLOAD = (*_SIZES, "steps", "guidance_scale", "scheduler")
 
 
 def _holds(ledger: Ledger, claim: Claim) -> bool:
-    """Whether a ledger is of the claim's model and workload; what a claim leaves open is the model's own."""
-    stated = {name: getattr(claim, name) for name in _WORKLOAD if getattr(claim, name) is not None}
+    """Whether a ledger is of the claim's model and workload; what a claim leaves open is the model's own.
+
+    One forward of a component depends on sizes alone.
+    """
+    matters = _WORKLOAD if claim.component == "generation" else _SIZES
+    stated = {name: getattr(claim, name) for name in matters if getattr(claim, name) is not None}
     return ledger.model == claim.model and ledger.workload is not None and all(
         getattr(ledger.workload, name) == value for name, value in stated.items()
     )  # fmt: skip

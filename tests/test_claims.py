@@ -239,3 +239,14 @@ def test_the_shipped_claims_are_audited_as_committed(tmp_path):
     ledgers = [run(model) for model in dict.fromkeys(claim.model for claim in shipped)]
     found = claims.audit_all(shipped, ledgers)
     assert page.markdown(found) == (REPORTS / "claims.md").read_text()
+
+
+def test_a_forward_depends_on_sizes_alone_and_a_generation_on_all():
+    ledger = run("sd21-base")  # 512 x 512, 30 steps, guidance 7.5
+    assert claims._holds(ledger, claim("1", "MACs", steps=25, guidance_scale=3.0, height=512))
+    assert not claims._holds(ledger, claim("1", "MACs", height=768))
+    assert not claims._holds(ledger, claim("1", "MACs", "generation", steps=25))
+    assert claims._holds(ledger, claim("1", "MACs", "generation", steps=30))
+    # 25 calls, whatever the ledger has
+    said = audited(str(25 * 402_128_732_160), "MACs", steps=25)
+    assert (said.verdict, said.convention) == ("reproduced", "times 25 steps")
