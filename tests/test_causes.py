@@ -912,6 +912,8 @@ def test_every_cause_has_a_case_that_fires():
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_cause_fires_by_the_derived_integer(name):
+    if name == "thop-padding" and not causes.holds("torch>=2.6", INSTALLED):
+        pytest.skip("hooks did not keep torch from running a layer as one kernel, and thop sees nothing of it")
     backend, module, shapes, device, worth = CASES[name]
     module = module if isinstance(module, nn.Module) else module()
     grad = device != "cpu without gradients"
@@ -1100,6 +1102,8 @@ def test_every_lack_of_a_number_has_a_case():
 def test_a_lack_of_a_number_is_as_predicted(name):
     if name == "onnx-tool-grouped-queries" and not causes.holds("torch>=2.5", INSTALLED):
         pytest.skip("attention had no grouped queries")
+    if name == "jit-checkpoint" and not causes.holds("torch>=2.6", INSTALLED):
+        pytest.skip("a reentrant checkpoint looked for torch.meta, and ran on no meta tensor")
     backend, module, shapes, *on = WITHOUT_NUMBER[name]
     known = causes.NO_NUMBER[name]
     module = module if isinstance(module, nn.Module) else module()
