@@ -417,16 +417,16 @@ def witness(
     }
     with _progress(model) as progress:
         seen = observe(model, with_, component=component, dtype=dtype, asked=asked, progress=progress)
+    for name, reason in seen.refused.items():
+        _say(f"{seen.model}: {name}: {reason}")
+    if not seen.components:
+        raise UsageError(f"{seen.model}: no component could be run")
     _print(pages.text(seen), sys.stdout)
     if json:
         _save(seen, json)
     if output:
         _save(seen, output / f"{pages.ledger_file(seen)}.json")
         _wrote(pages.write([seen], output))
-    for name, reason in seen.refused.items():
-        _say(f"{seen.model}: {name}: {reason}")
-    if not seen.components:
-        raise UsageError(f"{seen.model}: no component could be run")
     return UNEXPLAINED if any(pages.problems(seen)) else 0
 
 
