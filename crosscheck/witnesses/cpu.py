@@ -26,7 +26,7 @@ import torch
 
 from crosscheck.backends.interface import Case
 from crosscheck.measure import can_fork, case_of, death, params
-from crosscheck.records import CrosscheckError, Primitive, UncountedError, UsageError, Witnessed, one_line
+from crosscheck.records import CrosscheckError, Execution, Primitive, UncountedError, UsageError, Witnessed, one_line
 from crosscheck.witnesses import blas_log, subject
 
 #: What a process with torch's libraries holds beside a model.
@@ -111,7 +111,7 @@ def available() -> int:
 
 class _Message(msgspec.Struct):
     memory: int = 0
-    operations: list[subject.Operation] = []
+    operations: list[Execution] = []
     log: dict[str, tuple[Primitive, ...]] = {}
     error: str = ""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 
 from crosscheck.records import CrosscheckError, UsageError
 from crosscheck.witnesses import ncu, subject
@@ -30,8 +31,6 @@ _REFUSALS = {
 
 def unavailable() -> str:
     """Why there is no GPU witness here; empty where there is one."""
-    import torch
-
     if not torch.cuda.is_available():
         return f"torch {torch.__version__} sees no CUDA GPU"
     if shutil.which("ncu") is None:

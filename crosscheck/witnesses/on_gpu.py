@@ -17,7 +17,7 @@ import torch
 
 from crosscheck.backends.entry import call
 from crosscheck.backends.interface import Case
-from crosscheck.records import Record, Speed
+from crosscheck.records import Execution, Record, Speed
 from crosscheck.witnesses import ncu, subject
 
 #: Forwards timed, after as many as warm up.
@@ -45,7 +45,7 @@ class Answer(Record, frozen=True, kw_only=True):
 
     processor: str
     environment: dict[str, str]
-    operations: list[subject.Operation] = []
+    operations: list[Execution] = []
     speed: Speed | None = None
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     Path(request.answer).write_bytes(msgspec.json.encode(answer))
 
 
-def _marked(case: Case) -> list[subject.Operation]:
+def _marked(case: Case) -> list[Execution]:
     runtime: Any = torch.cuda.cudart()
 
     def begin(operation: int) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
+from msgspec import structs
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -19,29 +20,13 @@ from crosscheck.backends.entry import call, swapped
 from crosscheck.backends.interface import Case
 from crosscheck.backends.meta import QuickMeta
 from crosscheck.measure import TIME_LIMIT
-from crosscheck.records import HEADLINE, Execution, Ledger, Op, Shape
+from crosscheck.records import HEADLINE, Execution, Ledger
 from crosscheck.trees import map_tensors, tensors
 
 #: Random values, repeated: no count hangs on them, and drawing billions takes half a minute.
 _BLOCK = 1 << 20
 #: As small as weights are, so that values stay finite through any depth.
 _SPREAD = 0.02
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Operation:
-    """One operator with products, as torch's dispatcher was given it."""
-
-    op: Op
-    aten: str
-    shapes: tuple[Shape, ...]
-    """Of its tensor inputs, in order."""
-    out: Shape
-    path: str
-    """Of the innermost module that was running."""
-    macs: int
-    is_causal: bool
-    transposed: bool
 
 
 class Marked(Tracer):
@@ -51,7 +36,7 @@ class Marked(Tracer):
         super().__init__(root)
         self._begin, self._end = begin, end
         self._kept: list[OpKey] = []
-        self.operations: list[Operation] = []
+        self.operations: list[Execution] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -66,12 +51,12 @@ class Marked(Tracer):
         given = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | (kwargs or {})
         key = self._kept[0]
         self.operations.append(
-            Operation(
+            Execution(
                 op=key.op,
                 aten=key.aten,
                 shapes=key.shapes,
                 out=key.out,
-                path=self._paths[key.module][0],
+                paths=(self._paths[key.module][0],),
                 macs=sum(kept.macs for kept in self._kept),
                 is_causal=bool(given.get("is_causal")),
                 transposed=bool(given.get("transposed")),
@@ -100,8 +85,8 @@ def of(model: Any, asked: Mapping[str, Any]) -> tuple[Ledger, dict[str, Case]]:
     )
 
 
-def run(case: Case, begin: Callable[[int], None], end: Callable[[], None]) -> list[Operation]:
-    """Run ``case`` once and say what it ran; ``begin`` gets each operation's place in what is returned.
+def run(case: Case, begin: Callable[[int], None], end: Callable[[], None]) -> list[Execution]:
+    """Run ``case`` once and say what it ran, each by itself; ``begin`` gets each one's place in what is returned.
 
     Raises `UncountedError` where an operator that may hold MACs has no rule.
     """
@@ -144,26 +129,12 @@ def _empty(tensor: torch.Tensor) -> bool:
     return tensor.is_meta or (tensor.numel() > 1 and 0 in tensor.stride())
 
 
-def executions(operations: Sequence[Operation], found: Callable[[int], dict[str, Any]]) -> tuple[Execution, ...]:
+def executions(ran: Sequence[Execution], found: Callable[[int], dict[str, Any]]) -> tuple[Execution, ...]:
     """Operations alike together; ``found`` gives what was executed for the one at a place: primitives or kernels."""
-    alike: dict[Any, list[str]] = {}
-    for place, operation in enumerate(operations):
-        key = dataclasses.replace(operation, path=""), tuple(found(place).items())
-        alike.setdefault(key, []).append(operation.path)
-    return tuple(
-        Execution(
-            op=operation.op,
-            aten=operation.aten,
-            shapes=operation.shapes,
-            out=operation.out,
-            is_causal=operation.is_causal,
-            transposed=operation.transposed,
-            paths=tuple(paths),
-            macs=operation.macs,
-            **dict(executed),
-        )
-        for (operation, executed), paths in alike.items()
-    )
+    alike: dict[Execution, list[str]] = {}
+    for place, operation in enumerate(ran):
+        alike.setdefault(structs.replace(operation, paths=(), **found(place)), []).extend(operation.paths)
+    return tuple(structs.replace(operation, paths=tuple(paths)) for operation, paths in alike.items())
 
 
 # -- how much memory it takes ------------------------------------------------------------------------------------------
