@@ -11,7 +11,7 @@ import importlib
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
@@ -19,16 +19,24 @@ from typing import NamedTuple
 
 import msgspec
 
+from crosscheck import causes
 from crosscheck.records import (
     FLOPS_PER_MAC,
+    Accuracy,
     Audited,
+    Census,
     Claim,
+    Claims,
     Component,
     ConfigError,
     Counted,
     Fit,
+    GenerationComponent,
     Ledger,
+    Misjudged,
     UsageError,
+    Verdict,
+    Weighed,
     one_line,
 )
 
@@ -36,6 +44,8 @@ _PREFIXES = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "b": 3}
 _UNIT = re.compile(r"^\s*([kmgtpb]?)\s*(flops?|macs?|madds?|params?|parameters)?\s*$", re.IGNORECASE)
 #: How far off a number may be to be called near, as a share of it.
 _NEAR = Fraction(1, 1000)
+#: A hit that is likelier by chance is no evidence for its convention.
+SIGNIFICANT = 0.05
 #: Terms of one counter that are tried by themselves and two together.
 _TERMS = 2
 
@@ -48,6 +58,14 @@ class Unit(NamedTuple):
     power: int
     """Of 1,000."""
 
+    def prefix(self, binary: bool = False) -> int:
+        """What its prefix stands for."""
+        return int((1024 if binary else 1000) ** self.power)
+
+    def decimal(self, exact: int, binary: bool) -> int:
+        """What shows as much with a decimal prefix."""
+        return exact * self.prefix() // self.prefix(binary)
+
 
 class Published(NamedTuple):
     """A number as printed."""
@@ -57,31 +75,58 @@ class Published(NamedTuple):
 
     def prints(self, exact: int, binary: bool = False) -> bool:
         """Whether ``exact`` comes to the same digits, rounded to the places that are printed."""
-        base = 1024 if binary else 1000
-        scaled = Decimal(exact) / Decimal(base) ** self.unit.power
+        scaled = Decimal(exact) / self.unit.prefix(binary)
         return scaled.quantize(self._step, rounding=ROUND_HALF_EVEN) == self.value
 
-    @property
-    def whole(self) -> int:
+    def whole(self, binary: bool = False) -> int:
         """The number without its prefix, rounded to a whole one."""
-        return int((self.value * Decimal(1000) ** self.unit.power).to_integral_value())
+        return int((self.value * self.unit.prefix(binary)).to_integral_value())
 
     @property
     def _step(self) -> Decimal:
         return Decimal(1).scaleb(int(self.value.as_tuple().exponent))
 
+    def near(self, exact: int, binary: bool = False) -> bool:
+        """Whether ``exact`` is less than 0.1 % off."""
+        return abs(exact - self.whole(binary)) < _NEAR * self.whole(binary)
+
     def chance(self, candidates: Sequence[int]) -> float:
         """Share of the decade around it, by its logarithm, that prints as one of ``candidates``."""
-        step = float(self._step * Decimal(1000) ** self.unit.power)
-        middle = float(self.whole) or 1.0
+        step = float(self._step * self.unit.prefix())
+        digits = {round(candidate / step) for candidate in candidates}
+        return self._covered(((digit - 0.5) * step, (digit + 0.5) * step) for digit in digits)
+
+    def chance_near(self, candidates: Sequence[int]) -> float:
+        """Share of the decade around it, by its logarithm, that is near one of ``candidates``."""
+        off = float(_NEAR)
+        return self._covered((candidate / (1 + off), candidate / (1 - off)) for candidate in candidates)
+
+    def _covered(self, intervals: Iterable[tuple[float, float]]) -> float:
+        middle = float(self.whole()) or 1.0
         low, high = middle / math.sqrt(10), middle * math.sqrt(10)
         covered, reached = 0.0, low
-        for candidate in sorted({round(c / step) for c in candidates if low <= c <= high}):
-            start, end = max((candidate - 0.5) * step, reached), min((candidate + 0.5) * step, high)
-            if end > start > 0:
+        for first, last in sorted(intervals):
+            start, end = max(first, reached), min(last, high)
+            if end > start:
                 covered += math.log(end / start)
                 reached = end
         return covered / math.log(10)
+
+
+Habits = Mapping[str, bool]
+NO_ATTENTION, MACS_AS_FLOPS, ONE_BRANCH = "leave out attention", "call MACs FLOPs", "forget guidance"
+#: What published numbers are often found to do.
+HABITS = (NO_ATTENTION, MACS_AS_FLOPS, ONE_BRANCH)
+
+
+class Base(NamedTuple):
+    """What is counted of one forward."""
+
+    switches: tuple[str, ...]
+    """What it does otherwise than the recommended total."""
+    macs: int
+    attention: bool | None
+    """Whether attention is in it; None where the model has none."""
 
 
 class Convention(NamedTuple):
@@ -93,6 +138,8 @@ class Convention(NamedTuple):
     """How often, in which unit, and of which components."""
     exact: int
     binary: bool = False
+    habits: Habits = {}
+    """Those that it can have, and whether it has them."""
 
     @property
     def switches(self) -> tuple[str, ...]:
@@ -103,21 +150,19 @@ class Convention(NamedTuple):
 # -- claims as they are written ----------------------------------------------------------------------------------------
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
-    claim: list[Claim]
-
-
-def load(path: Path) -> list[Claim]:
+def load(path: Path) -> Claims:
     """Read a claims file. Raises `ConfigError` naming file, line and field of what is malformed."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {getattr(error, 'strerror', '') or error}") from error
     try:
-        claims = msgspec.toml.decode(text, type=_File).claim
+        claims = msgspec.toml.decode(text, type=Claims)
     except msgspec.DecodeError as error:
         raise ConfigError(f"{_place(path, text, str(error))}: {error}; a claim has: {_FIELDS}") from error
-    for index, claim in enumerate(claims):
+    if claims == Claims():
+        raise ConfigError(f"{path}: holds no claim; write a [[claim]] with: {_FIELDS}")
+    for index, claim in enumerate(claims.claim):
         try:
             published(claim)
         except ValueError as error:
@@ -134,13 +179,13 @@ def _place(path: Path, text: str, said: str) -> str:
     lines = text.splitlines()
     if match := re.search(r"line (\d+)", said):
         return f"{path}:{match[1]}"
-    if not (match := re.search(r"\$\.claim\[(\d+)\](?:\.(\w+))?", said)):
+    if not (match := re.search(r"\$\.(\w+)\[(\d+)\](?:\.(\w+))?", said)):
         return str(path)
-    starts = [number for number, line in enumerate(lines) if re.match(r"\s*\[\[\s*claim\s*\]\]", line)]
-    if int(match[1]) >= len(starts):
+    starts = [number for number, line in enumerate(lines) if re.match(rf"\s*\[\[\s*{match[1]}\s*\]\]", line)]
+    if int(match[2]) >= len(starts):
         return str(path)
-    start = starts[int(match[1])]
-    field = match[2] or (named[1] if (named := re.search(r"field `(\w+)`", said)) else None)
+    start = starts[int(match[2])]
+    field = match[3] or (named[1] if (named := re.search(r"field `(\w+)`", said)) else None)
     end = next((number for number in starts if number > start), len(lines))
     found = (n for n in range(start, end) if field and re.match(rf"\s*{field}\s*=", lines[n]))
     return f"{path}:{next(found, start) + 1}"
@@ -164,20 +209,25 @@ def published(claim: Claim) -> Published:
 
 # -- the conventions ---------------------------------------------------------------------------------------------------
 
+_WITHOUT = "without attention"
 _SQUARE = "attention as N_q x N_q with softmax"
+_TWICE = "attention of both branches in each"
 _HALF = "MACs called FLOPs"
 _DOUBLE = "FLOPs called MACs"
+_BRANCHES = "both guidance branches"
 
 
 def conventions(ledger: Ledger, claim: Claim, unit: Unit) -> Iterator[Convention]:
     """Every number that the declared space has for ``claim``."""
-    found = _generation(ledger) if claim.component == "generation" else _component(ledger, claim)
-    for counted, taken, macs in found:
-        for factor, switch in _factors(unit):
-            told = (*taken, switch) if switch else taken
-            yield Convention(counted, told, factor * macs)
+    found = [*(_generation(ledger, claim) if claim.component == "generation" else _component(ledger, claim))]
+    for factor, switch in _factors(unit):
+        called = {MACS_AS_FLOPS: switch == _HALF} if unit.kind == "flops" else {}
+        for one in found:
+            told = one.taken + ((switch,) if switch else ())
+            habits = {**one.habits, **called}
+            yield Convention(one.counted, told, factor * one.exact, habits=habits)
             if unit.power:
-                yield Convention(counted, (*told, "binary prefix"), factor * macs, binary=True)
+                yield Convention(one.counted, (*told, "binary prefix"), factor * one.exact, binary=True, habits=habits)
     yield from _parameters(ledger, claim, unit)
 
 
@@ -189,74 +239,106 @@ def _factors(unit: Unit) -> tuple[tuple[int, str], ...]:
 
 
 def _parameters(ledger: Ledger, claim: Claim, unit: Unit) -> Iterator[Convention]:
+    """Of a component; where not all of it runs, as of a VAE that decodes, of what does, and of that without a part."""
     switch = () if unit.kind == "params" else ("parameters instead",)
     for component in ledger.components:
-        if claim.component in (component.name, "generation"):
-            yield Convention((), switch, component.params)
+        if claim.component not in (component.name, "generation"):
+            continue
+        yield Convention((), switch, component.params)
+        if component.census:
+            parts = _children(component.census, [row.params * len(row.paths) for row in component.census.modules])
+            worked = {
+                path[0].partition(".")[0]
+                for row in component.census.ops
+                for path in component.census.modules[row.module].paths
+            }
+            ran = {child: params for child, params in parts.items() if child in worked}
+            if ran.keys() < parts.keys():
+                yield Convention(("what runs",), switch, sum(ran.values()))
+                for child, params in ran.items():
+                    yield Convention(("what runs", f"without {child}"), switch, sum(ran.values()) - params)
 
 
-def _component(ledger: Ledger, claim: Claim) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], int]]:
-    """One forward or more of one component."""
-    component = ledger.component(claim.component)
-    for counted, macs in bases(component):
-        for times, taken in _times(ledger, claim):
-            yield counted, taken, times * macs
+def _component(ledger: Ledger, claim: Claim) -> Iterator[Convention]:
+    """One forward or more of one component, in MACs."""
+    for base in bases(ledger, claim, claim.component):
+        for times, taken, guided in _times(ledger, claim):
+            yield Convention(base.switches, taken, times * base.macs, habits=_habits(base.attention, guided))
 
 
-def _times(ledger: Ledger, claim: Claim) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """How often a forward for one image and one branch may be taken."""
+def _habits(attention: bool | None, guided: bool | None) -> dict[str, bool]:
+    known = {NO_ATTENTION: attention, ONE_BRANCH: guided}
+    return {habit: not has for habit, has in known.items() if has is not None}
+
+
+def _times(ledger: Ledger, claim: Claim) -> Iterator[tuple[int, tuple[str, ...], bool | None]]:
+    """How often a forward for one image and one branch may be taken, and whether with both branches of a generation."""
     asked = (claim.calls or 1) * (claim.batch_size or 1)
-    yield asked, ()
-    part = (
-        next((p for p in ledger.generation.components if p.name == claim.component), None)
-        if ledger.generation
-        else None
-    )
+    yield asked, (), None
+    part = _part(ledger, claim.component)
     if part is None or ledger.workload is None:
         return
-    branches = (part.batch_size or 1) // ledger.workload.batch_size
+    branches = _branches(ledger, claim.component)
     steps = claim.steps or ledger.workload.steps or 1
     often = {part.calls: f"all {part.calls:,} calls"} if steps == ledger.workload.steps else {}
     if branches > 1:
-        yield asked * branches, ("both guidance branches",)
+        yield asked * branches, (_BRANCHES,), None
     for calls, name in ({steps: f"times {steps:,} steps"} | often).items():
         if calls > 1 and claim.calls is None:
-            yield asked * calls, (name,)
+            yield asked * calls, (name,), False if branches > 1 else None
             if branches > 1:
-                yield asked * calls * branches, (name, "both guidance branches")
+                yield asked * calls * branches, (name, _BRANCHES), True
 
 
-def _generation(ledger: Ledger) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], int]]:
+def _part(ledger: Ledger, name: str) -> GenerationComponent | None:
+    parts = ledger.generation.components if ledger.generation else ()
+    return next((part for part in parts if part.name == name), None)
+
+
+def _branches(ledger: Ledger, name: str) -> int:
+    """Branches of guidance that a component runs at once in a generation."""
+    part = _part(ledger, name)
+    return (part.batch_size or 1) // ledger.workload.batch_size if part and ledger.workload else 1
+
+
+def _generation(ledger: Ledger, claim: Claim) -> Iterator[Convention]:
     """All components, or some, over a generation, counted each by the same rule or the denoiser by one of its own."""
     if ledger.generation is None or ledger.workload is None:
         return
     names = [part.name for part in ledger.generation.components if part.macs is not None]
     left_out = [*itertools.chain.from_iterable(itertools.combinations(names, k) for k in range(len(names)))]
-    for counted, macs_of in _rules(ledger, names):
-        for counting, taken in _countings(ledger):
-            sums = {name: counting(name) * macs_of[name] for name in names}
+    for switches, base_of, attention in _rules(ledger, claim, names):
+        for counting, taken, guided in _countings(ledger):
+            sums = {name: counting(name) * base_of[name].macs for name in names}
             for without in left_out:
                 told = tuple(f"without {name}" for name in without)
-                yield counted, (*taken, *told), sum(macs for name, macs in sums.items() if name not in without)
+                macs = sum(macs for name, macs in sums.items() if name not in without)
+                yield Convention(switches, (*taken, *told), macs, habits=_habits(attention, guided))
 
 
-def _rules(ledger: Ledger, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], dict[str, int]]]:
-    """What is counted of each component, by rules that all of them have."""
-    found: dict[tuple[str, ...], dict[str, int]] = {}
+def _rules(
+    ledger: Ledger, claim: Claim, names: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Base], bool | None]]:
+    """What is counted of each component, by rules that all of them have, and whether the denoiser's attention is."""
+    found: dict[tuple[str, ...], dict[str, Base]] = {}
     for name in names:
-        for switches, macs in bases(ledger.component(name)):
-            found.setdefault(switches, {})[name] = macs
-    yield from ((switches, macs_of) for switches, macs_of in found.items() if len(macs_of) == len(names))
+        for base in bases(ledger, claim, name):
+            found.setdefault(base.switches, {})[name] = base
     parts = ledger.generation.components if ledger.generation else ()
     denoiser = max(parts, key=lambda part: part.macs or 0).name
-    for switches, macs_of in found.items():
-        plain = found.get(switches[:1], {})
-        if _SQUARE in switches and len(switches) > 1 and denoiser in macs_of and len(plain) == len(names):
-            yield (*switches, f"in the {denoiser} alone"), {**plain, denoiser: macs_of[denoiser]}
+    for switches, those in found.items():
+        # a component without branches has none to add
+        base_of = {**found[switches[:-2]], **those} if switches[-1:] == (_TWICE,) else those
+        if len(base_of) == len(names):
+            one = base_of[denoiser]
+            yield switches, base_of, one.attention
+            if switches[-1:] == (_SQUARE,):
+                alone = {**found[switches[:-1]], denoiser: one}
+                yield (*switches, f"in the {denoiser} alone"), alone, one.attention
 
 
-def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str, ...]]]:
-    """How often each component's forward for one image and one branch is taken in a generation."""
+def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str, ...], bool | None]]:
+    """How often each component's forward for one image and one branch is taken in a generation, guided or not."""
     generation, workload = ledger.generation, ledger.workload
     assert generation is not None
     assert workload is not None
@@ -279,102 +361,138 @@ def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str
     def _loops(name: str) -> bool:
         return sum(calls for calls, _ in rows[name]) == most
 
-    yield real, ()
-    yield unguided, ("one guidance branch",)
+    guided = any(_loops(name) and real(name) > unguided(name) for name in rows)
+    fewer = f"{steps:,} call{'s' * (steps > 1)} for {most:,}"
+    yield real, (), guided or None
+    yield unguided, ("one guidance branch",), False if guided else None
     if steps != most:
-        yield by_steps, (f"{steps:,} calls for {most:,}",)
-        yield unguided_steps, (f"{steps:,} calls for {most:,}", "one guidance branch")
+        yield by_steps, (fewer,), guided or None
+        yield unguided_steps, (fewer, "one guidance branch"), False if guided else None
 
 
-def bases(component: Component) -> Iterator[tuple[tuple[str, ...], int]]:
-    """What may be counted of one forward: each with what it does otherwise than the recommended total, and MACs."""
-    total = component.recommended
+def bases(ledger: Ledger, claim: Claim, name: str) -> Iterator[Base]:
+    """What may be counted of one forward of a component; by the claim's own counter alone, where it names one."""
+    component = ledger.component(name)
+    total, census = component.recommended, component.census
     if total.macs is None:
         return
-    yield (), total.macs
-    children = _children(component)
     attention = total.by_op.get("attention", 0)
-    square = sum(row.query_only_macs for row in component.census.attention) if component.census else 0
-    if attention:
-        yield ("without attention",), total.macs - attention
-        yield from ((("without attention", f"without {child}"), total.macs - attention - macs)
-                    for child, macs in children.items())  # fmt: skip
-        yield (_SQUARE,), total.macs - attention + square
-        yield ("with softmax",), total.macs + component.other_ops.get("softmax", 0)
-    for child, macs in children.items():
-        yield (f"without {child}",), total.macs - macs
-    for backend, outcome in component.backends.items():
-        if not isinstance(outcome, Counted) or not outcome.gap:
-            continue
-        counts = f"as {backend} counts"
-        yield (counts,), outcome.macs
-        for child, macs in children.items():
-            yield (counts, f"without {child}"), outcome.macs - macs
-        if any(term.macs == -attention for term in outcome.terms if attention):  # it misses all attention, no more
-            yield (counts, _SQUARE), outcome.macs + square
-            yield (counts, _SQUARE, "attention of both branches in each"), outcome.macs + 2 * square
-        if len(outcome.terms) > 1 and not outcome.residual:
-            for size in range(1, min(_TERMS, len(outcome.terms) - 1) + 1):
-                for terms in itertools.combinations(outcome.terms, size):
-                    yield tuple(term.cause for term in terms), total.macs + sum(term.macs for term in terms)
+    has = True if attention else None
+    square = sum(row.query_only_macs for row in census.attention) if census else 0
+    counted = [
+        (f"as {backend} counts", outcome.macs, aside)
+        for backend, outcome, aside in _counters(component, ledger)
+        if claim.counter in (None, backend)
+    ]
+    recommended = [("", total.macs, total.macs - attention)] if claim.counter is None else []
+    for counts, macs, aside in recommended + counted:
+        by = (counts,) if counts else ()
+        yield Base(by, macs, has and macs != aside)
+        yield Base((*by, _WITHOUT), aside, has and False)
+        yield Base((*by, _SQUARE), aside + square, has)
+        if _branches(ledger, name) > 1:
+            yield Base((*by, _SQUARE, _TWICE), aside + 2 * square, has)
+    if claim.counter is not None:
+        return
+    yield Base(("with softmax",), total.macs + component.other_ops.get("softmax", 0), has)
+    if census:
+        rest = _macs_of_children(causes.without_attention(census))
+        for child, macs in _macs_of_children(census).items():
+            yield Base((f"without {child}",), total.macs - macs, has)
+            yield Base((_WITHOUT, f"without {child}"), total.macs - attention - rest.get(child, 0), has and False)
+    for _, outcome, _ in _counters(component, ledger):
+        for size in range(1, min(_TERMS, len(outcome.terms) - 1) + 1):
+            for terms in itertools.combinations(outcome.terms, size):
+                missed = any(term.macs == -attention for term in terms)
+                macs = total.macs + sum(term.macs for term in terms)
+                yield Base(tuple(term.cause for term in terms), macs, has and not missed)
 
 
-def _children(component: Component) -> dict[str, int]:
-    """MACs by the trace of each direct child of a component; equal modules share a row, and what it ran evenly."""
-    census = component.census
-    if census is None:
-        return {}
-    found: dict[str, Fraction] = {}
+def _counters(component: Component, ledger: Ledger) -> list[tuple[str, Counted, int]]:
+    """The counters that are explained, with what each counts of all but attention; first those that count no more."""
+    if component.census is None:
+        return []
+    rest = causes.without_attention(component.census)
+    macs = sum(row.macs for row in rest.ops)
+    found = [
+        (backend, outcome, macs + sum(term.macs for term in causes.explain(backend, ledger.environment, rest)))
+        for backend, outcome in component.backends.items()
+        if isinstance(outcome, Counted) and not outcome.residual
+    ]
+    return sorted(found, key=lambda counter: counter[1].macs != counter[2])
+
+
+def _macs_of_children(census: Census) -> dict[str, int]:
+    """MACs by the trace of each direct child of a component."""
+    ran = [0] * len(census.modules)
     for row in census.ops:
-        paths = census.modules[row.module].paths
-        for path in paths:
-            child = path[0].partition(".")[0]
-            if child and row.macs:
-                found[child] = found.get(child, Fraction(0)) + Fraction(row.macs, len(paths))
-    return {child: int(macs) for child, macs in found.items() if macs.denominator == 1}
+        ran[row.module] += row.macs
+    return _children(census, ran)
+
+
+def _children(census: Census, shares: Sequence[int]) -> dict[str, int]:
+    """A number of each direct child of a component, not 0, from that of each row of modules: they share it evenly."""
+    found: dict[str, Fraction] = {}
+    for row, share in zip(census.modules, shares, strict=True):
+        for path in row.paths if share else ():
+            if child := path[0].partition(".")[0]:
+                found[child] = found.get(child, Fraction(0)) + Fraction(share, len(row.paths))
+    return {child: int(number) for child, number in found.items() if number.denominator == 1}
 
 
 # -- the verdict -------------------------------------------------------------------------------------------------------
 
 
 def audit(claim: Claim, ledger: Ledger) -> Audited:
-    """What ``claim`` means, held against the ledger of its model and workload."""
+    """What ``claim`` means, held against the ledger of its model and workload.
+
+    Raises `UsageError` for a component or counter that the ledger does not have.
+    """
     number = published(claim)
+    backends = sorted({name for component in ledger.components for name in component.backends})
+    if claim.counter not in (None, *backends):
+        raise UsageError(f"no numbers of counter {claim.counter!r}; there are those of: {', '.join(backends)}")
     every = list(conventions(ledger, claim, number.unit))
     tried = _simplest(every)
-    right = _recommended(ledger, claim, number.unit)
-    known = {
-        "name": claim.name,
-        "model": claim.model,
-        "component": claim.component,
-        "published": f"{claim.value} {claim.unit}",
-        "recommended": right,
-        "space": len({(c.exact, c.binary) for c in tried}),
-        "chance": number.chance([c.exact for c in tried]),
-        "source": claim.source,
-    }
-    fits = sorted((c for c in tried if number.prints(c.exact, c.binary)), key=lambda c: len(c.switches))
-    if fits:
-        level = [c for c in fits if len(c.switches) == len(fits[0].switches)]
-        return Audited(
-            verdict="reproduced" if len(level) == 1 else "ambiguous",
-            convention=said(fits[0].switches),
-            exact=fits[0].exact,
-            distance=fits[0].exact - number.whole,
-            steps=_steps(fits[0], every),
-            others=tuple(Fit(convention=c.switches, exact=c.exact) for c in fits[1:]),
-            **known,  # type: ignore[arg-type]
-        )
-    closest = min(tried, key=lambda c: (abs(c.exact - number.whole), len(c.switches)), default=None)
-    near = closest is not None and abs(closest.exact - number.whole) < _NEAR * number.whole
+    fits = [c for c in tried if number.prints(c.exact, c.binary)]
+    near = [] if fits else [c for c in tried if number.near(c.exact, c.binary)]
+    found = sorted(fits or near, key=lambda c: (len(c.switches), not fits and abs(c.exact - number.whole(c.binary))))
+    level = [c for c in found if len(c.switches) == len(found[0].switches)]
+    chosen = level[0] if level else None
+    simple = [c for c in tried if not chosen or len(c.switches) <= len(chosen.switches)]
+    verdict: Verdict = "refuted"
+    if chosen:
+        verdict = "near" if near else "reproduced" if len(level) == 1 else "ambiguous"
     return Audited(
-        verdict="near" if near else "refuted",
-        convention=said(closest.switches) if closest and near else "",
-        exact=closest.exact if closest and near else None,
-        distance=closest.exact - number.whole if closest and near else None,
-        steps=_steps(closest, every) if closest and near else (),
-        **known,  # type: ignore[arg-type]
+        name=claim.name,
+        model=claim.model,
+        component=claim.component,
+        verdict=verdict,
+        published=f"{claim.value} {claim.unit}",
+        convention=said(chosen.switches) if chosen else "",
+        exact=chosen.exact if chosen else None,
+        recommended=_recommended(ledger, claim, number.unit),
+        distance=chosen.exact - number.whole(chosen.binary) if chosen else None,
+        steps=_steps(chosen, every) if chosen else (),
+        others=tuple(Fit(convention=c.switches, exact=c.exact) for c in (found if fits else level)[1:]),
+        habits=_agreed(level),
+        space=_distinct(tried),
+        simple=_distinct(simple),
+        chance=(number.chance if fits else number.chance_near)(
+            [number.unit.decimal(c.exact, c.binary) for c in simple]
+        ),
+        source=claim.source,
     )
+
+
+def _distinct(those: Sequence[Convention]) -> int:
+    return len({(convention.exact, convention.binary) for convention in those})
+
+
+def _agreed(level: Sequence[Convention]) -> dict[str, bool]:
+    """The habits that all of ``level`` have, or none of them."""
+    found = {habit: {convention.habits.get(habit) for convention in level} for habit in HABITS}
+    return {habit: True in has for habit, has in found.items() if len(has) == 1 and None not in has}
 
 
 def said(switches: Sequence[str]) -> str:
@@ -426,30 +544,67 @@ def _recommended(ledger: Ledger, claim: Claim, unit: Unit) -> int | None:
 
 
 def audit_all(
-    claims: Sequence[Claim],
+    claims: Claims,
     ledgers: Sequence[Ledger] = (),
     *,
     allow_code: bool = False,
     progress: Callable[[str, str], None] = lambda model, what: None,
-) -> list[Audited]:
-    """Audit ``claims``; a model is run once for each workload, where none of ``ledgers`` has it already.
+) -> tuple[list[Audited], list[Weighed]]:
+    """Audit ``claims`` of models and of counters.
+
+    A model is run once for each workload, where none of ``ledgers`` has it already.
 
     A model of the form ``module:function`` is code of the caller's, which gives a module and its inputs: it runs only
     with ``allow_code``. Raises `UsageError` for a model or component that there is not.
     """
     runs: dict[tuple[object, ...], Ledger] = {}
     found = []
-    for claim in claims:
-        key = claim.model, *(getattr(claim, name) for name in _WORKLOAD)
-        if key not in runs:
-            given = next((ledger for ledger in ledgers if _holds(ledger, claim)), None)
-            runs[key] = given or _run(claim, allow_code)
+    for claim in claims.claim:
+        key, size = ((claim.model, *(getattr(claim, name) for name in names)) for names in (_WORKLOAD, _SIZES))
+        given = next((ledger for ledger in ledgers if _holds(ledger, claim)), None)
+        known = given or runs.get(key) or (runs.get(size) if claim.component != "generation" else None)
         try:
-            found.append(audit(claim, runs[key]))
+            ledger = known or _run(claim, allow_code)
+            found.append(audit(claim, ledger))
         except UsageError as error:
             raise UsageError(f"{claim.name}: {error}") from error
+        runs.setdefault(key, ledger)
+        runs.setdefault(size, ledger)
         progress(claim.model, claim.name)
-    return found
+    return found, [weigh(accuracy, [*ledgers, *runs.values()]) for accuracy in claims.accuracy]
+
+
+def _first_of_each(ledgers: Sequence[Ledger]) -> list[Ledger]:
+    first: dict[str, Ledger] = {}
+    for ledger in ledgers:
+        first.setdefault(ledger.model, ledger)
+    return [*first.values()]
+
+
+def weigh(accuracy: Accuracy, ledgers: Sequence[Ledger]) -> Weighed:
+    """Hold what is claimed of a counter against every component with attention, of the first ledger of each model.
+
+    Raises `UsageError` where no ledger has numbers of the counters.
+    """
+    found = []
+    for ledger in _first_of_each(ledgers):
+        for component in ledger.components:
+            attention = component.recommended.by_op.get("attention", 0)
+            off = {name: outcome.macs - aside - attention for name, outcome, aside in _counters(component, ledger)}
+            if attention and accuracy.counter in off and (accuracy.than is None or accuracy.than in off):
+                found.append(
+                    Misjudged(
+                        model=ledger.model,
+                        component=component.name,
+                        attention=attention,
+                        off=off[accuracy.counter],
+                        than=off[accuracy.than] if accuracy.than else None,
+                    )
+                )
+    if not found:
+        both = accuracy.counter + (f" and {accuracy.than}" if accuracy.than else "")
+        raise UsageError(f"{accuracy.name}: no ledger has numbers of {both}; give one that has, with --ledger")
+    return Weighed(accuracy=accuracy, components=tuple(found))
 
 
 _SIZES = ("height", "width", "frames")
@@ -488,7 +643,7 @@ def _run(claim: Claim, allow_code: bool) -> Ledger:
 def _code(claim: Claim, allow_code: bool) -> Ledger:
     """The ledger of a module that the caller's own function makes."""
     if not allow_code:
-        raise UsageError(f"{claim.name}: model {claim.model!r} is code, which runs only with --allow-code")
+        raise UsageError(f"model {claim.model!r} is code, which runs only with --allow-code")
     from crosscheck import ledger
     from crosscheck.measure import check
 
@@ -496,6 +651,6 @@ def _code(claim: Claim, allow_code: bool) -> Ledger:
     try:
         module, *inputs = getattr(importlib.import_module(place), name)()
     except Exception as error:
-        raise UsageError(f"{claim.name}: {claim.model} can't be called: {one_line(error)}") from error
+        raise UsageError(f"{claim.model} can't be called: {one_line(error)}") from error
     component = msgspec.structs.replace(check(module, *inputs, backends=["all"]), name=claim.component)
     return ledger.of(claim.model, [component])

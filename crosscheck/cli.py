@@ -434,7 +434,8 @@ def witness(
 def audit(
     file: Annotated[Path, typer.Argument(metavar="CLAIMS.toml", help="Published numbers, a [[claim]] each.")],
     ledger: Annotated[
-        list[Path] | None, typer.Option(metavar="LEDGER", help="A run to take instead of running its model again.")
+        list[Path] | None,
+        typer.Option(metavar="LEDGER", help="A run to take instead of running its model again; or a folder of them."),
     ] = None,
     allow_code: Annotated[bool, typer.Option(help="Let a claim's model be module:function, and run it.")] = False,
     form: Annotated[Literal["table", "json", "markdown"], typer.Option("--format", help="What to print.")] = "table",
@@ -442,16 +443,17 @@ def audit(
 ) -> int:
     """Say what published numbers mean: the convention that prints their digits, and the right total."""
     from crosscheck import claims
+    from crosscheck import ledger as files
     from crosscheck.report import claims as pages
 
     read = claims.load(file)
     _writable(output)
-    ledgers = _load(ledger or [])
+    ledgers = _load([path for place in ledger or [] for path in files.runs(place)])
     with _progress(file.name) as progress:
-        found = claims.audit_all(read, ledgers, allow_code=allow_code, progress=progress)
-    _print(pages.FORMATS[form](found).rstrip(), sys.stdout)
+        found, weighed = claims.audit_all(read, ledgers, allow_code=allow_code, progress=progress)
+    _print(pages.FORMATS[form](found, weighed, read.overhead).rstrip(), sys.stdout)
     if output:
-        _wrote(pages.write(found, output))
+        _wrote(pages.write(found, weighed, read.overhead, output))
     refuted = sum(claim.verdict == "refuted" for claim in found)
     _say(f"{file}: {len(found):,} claims, {refuted:,} refuted")
     return UNEXPLAINED if refuted else 0

@@ -48,6 +48,7 @@ class _Versioned(msgspec.Struct):
     schema: int
     witness: str = ""
     """Empty in the ledger of a run."""
+    workload: dict[str, object] | None = None
 
 
 def dumps(ledger: Ledger | Witness) -> str:
@@ -68,6 +69,20 @@ def load(path: Path) -> Ledger:
     for contradiction in contradictions(ledger):
         raise ConfigError(f"{path}: the record contradicts itself: {contradiction}")
     return ledger
+
+
+def runs(path: Path) -> list[Path]:
+    """``path``; where it is a folder, each file in it that is the ledger of a pipeline's run, by name."""
+    if not path.is_dir():
+        return [path]
+    return sorted((file for file in path.glob("*.json") if _is_of_a_run(file)), key=lambda file: file.stem)
+
+
+def _is_of_a_run(path: Path) -> bool:
+    try:
+        return _decoded(path, _read(path), _Versioned).workload is not None
+    except ConfigError:
+        return False
 
 
 def load_witness(path: Path) -> Witness | None:

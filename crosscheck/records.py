@@ -441,6 +441,59 @@ class Claim(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scheduler: str | None = None
     calls: int | None = None
     """Calls of the component that the number is of; default one."""
+    counter: str | None = None
+    """The backend that it was counted with, where the source says so: no other's conventions are tried."""
+
+
+class Accuracy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What somebody claims of a counter: that it is right about attention, everywhere or more than another."""
+
+    name: str
+    counter: str
+    than: str | None = None
+    """The other counter; without one, that it is as right on every model."""
+    source: str
+
+
+class Overhead(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What somebody claims of a counter's cost, with times measured side by side, in turn."""
+
+    name: str
+    counter: str
+    what: str
+    """What was run, and where."""
+    plain: tuple[float, ...]
+    """Seconds of a forward by itself."""
+    counted: tuple[float, ...]
+    """Seconds of one under the counter."""
+    source: str
+
+
+class Claims(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of claims."""
+
+    claim: tuple[Claim, ...] = ()
+    accuracy: tuple[Accuracy, ...] = ()
+    overhead: tuple[Overhead, ...] = ()
+
+
+class Misjudged(Record, frozen=True, kw_only=True):
+    """How far off a counter is on one component's attention, in MACs."""
+
+    model: str
+    component: str
+    attention: int
+    """What it is."""
+    off: int
+    than: int | None = None
+    """How far off the other counter is."""
+
+
+class Weighed(Record, frozen=True, kw_only=True):
+    """A claim of accuracy, held against every component that has attention and that the counters have numbers of."""
+
+    accuracy: Accuracy
+    components: tuple[Misjudged, ...]
 
 
 class Fit(Record, frozen=True, kw_only=True):
@@ -470,11 +523,17 @@ class Audited(Record, frozen=True, kw_only=True):
     steps: tuple[Fit, ...] = ()
     """From the recommended total to ``exact``, one change after the other, and what each comes to."""
     others: tuple[Fit, ...] = ()
-    """Further conventions that print the same digits: not told apart at this precision."""
+    """Further conventions that print the same digits: not told apart at this precision; of one that is near, those
+    that are near and as simple."""
+    habits: dict[str, bool] = {}
+    """What published numbers are often found to do, and whether this one does; where the simplest conventions agree."""
     space: int = 0
     """Numbers that were tried."""
+    simple: int = 0
+    """Of them, by conventions as simple as ``convention``; all, where none fits."""
     chance: float = 0.0
-    """That a number drawn from the decade around the published one prints as any of them."""
+    """That a number drawn from the decade around the published one prints as any of ``simple``; or, where no number
+    prints the digits, that it is near one."""
     source: str = ""
     reason: str = ""
     """Why nothing is recommended, where that is so."""

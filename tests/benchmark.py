@@ -126,6 +126,34 @@ for model, inputs in (
     print(int(macs) + sum(call.macs for call in calls))
 """
 
+#: What a counter costs: forwards of a UNet on real float32 weights, by themselves and under thop with the rule of
+#: N x N for attention, in turn.
+OVERHEAD = """
+import json, sys, time, thop, torch
+from pathlib import Path
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from crosscheck.attention import observing
+
+config = json.loads((Path(sys.argv[1]) / "sd21-base" / "unet" / "config.json").read_text())
+unet = UNet2DConditionModel.from_config(config).eval()
+inputs = torch.zeros(1, 4, 64, 64), torch.tensor(1), torch.zeros(1, 77, 1024)
+
+def seconds(run):
+    started = time.perf_counter()
+    with torch.no_grad():
+        run()
+    return time.perf_counter() - started
+
+def counted():
+    calls = []
+    with observing(calls.append):
+        macs, _ = thop.profile(unet, inputs=inputs, verbose=False)
+    return int(macs) + sum(call.query_only_macs for call in calls)
+
+counted(), unet(*inputs)  # both once, so that neither is first
+print(json.dumps([[seconds(lambda: unet(*inputs)), seconds(counted)] for _ in range(int(sys.argv[2]))]))
+"""
+
 
 class Cost(NamedTuple):
     """Of one process with all its children: seconds, and the peak of memory in any one of them."""
@@ -159,7 +187,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts")
     parser.add_argument("--naive", action="store_true", help="also against real weights: a minute, 7 GB")
     parser.add_argument("--catalogue", action="store_true", help="also every model of the catalogue: four minutes")
+    parser.add_argument("--overhead", action="store_true", help="instead, what thop adds to a real forward, as a claim")
     options = parser.parse_args()
+    if options.overhead:
+        return overhead(options.rounds)
     everything = Path(tempfile.mkdtemp()) / "ledger.json"
     scripts = {
         "floor": (FLOOR, str(CATALOGUE)),
@@ -192,6 +223,15 @@ def main() -> int:
     if options.naive:
         costs["naive"] = cost(NAIVE, str(CATALOGUE))
     return report(costs, slowest(everything))
+
+
+def overhead(rounds: int) -> int:
+    """Print what a counter adds to a forward as a claims file has it."""
+    command = [sys.executable, "-W", "ignore", "-c", OVERHEAD, str(CATALOGUE), str(rounds)]
+    pairs = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    for name, seconds in zip(("plain", "counted"), zip(*pairs, strict=True), strict=True):
+        print(f"{name} = {[round(one, 2) for one in seconds]}")
+    return 0
 
 
 def slowest(path: Path) -> float:

@@ -9,8 +9,8 @@ import sample
 from command import TORCH_AND_TOOLS, cli, refused
 from msgspec import structs
 
-from crosscheck import claims, ledger
-from crosscheck.records import Claim, ConfigError
+from crosscheck import claims, configs, ledger
+from crosscheck.records import Accuracy, Claim, ConfigError, Overhead, UsageError
 from crosscheck.report import claims as page
 
 REPORTS = Path(__file__).parent.parent / "reports"
@@ -106,6 +106,112 @@ def test_the_guide_of_the_same_profiler_is_taken_apart():
     assert said.steps[-3].exact == 2 * (plain + 31 * 2 * 2 * square)
 
 
+def test_a_claim_that_names_its_counter_is_held_against_no_other():
+    # thop's UNet and N x N of both passes in it, both guidance branches: 2 x (339,241,205,760 + 2 x 123,451,637,760)
+    by_hand = 2 * (339_241_205_760 + 2 * 123_451_637_760)
+    named, free = (audited("1,172.3", "GMACs", counter=counter) for counter in ("thop-plain", None))
+    assert by_hand in {named.exact, *(fit.exact for fit in named.others)}
+    assert named.convention.startswith("as thop-plain counts")
+    assert all(fit.convention[0] == "as thop-plain counts" for fit in named.others)
+    assert named.space < free.space
+    # that of a whole generation, to the last MAC: VAE and text encoders have no branches, so thop's own
+    whole = audited("36.453", "TFLOPs", "generation", counter="thop-plain")
+    assert (whole.verdict, whole.exact) == (
+        "reproduced",
+        30 * by_hand + 1_240_079_597_568 + 2 * 22_299_160_576,
+    )
+    with pytest.raises(UsageError, match=r"no numbers of counter 'thopp'; there are those of: .*thop-plain"):
+        audited("1", "GMACs", counter="thopp")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "component", "model", "exact"),
+    [
+        # published: diffusers benchmarks, by a torchprofile that sees no attention. All of torchprofile's less it:
+        # 2 x (37,197,718,487,880 - 7,436,199,002,112)
+        ("59523.04", "GFLOPs", "transformer", "flux1-dev", 59_523_038_971_536),
+        # 2 x (3,381,506,869,495 - 391,957,708,800)
+        ("5979.1", "GFLOPs", "unet", "sdxl-base", 5_979_098_321_390),
+    ],
+)
+def test_a_counter_without_its_attention_is_a_convention(value, unit, component, model, exact):
+    said = audited(value, unit, component, model)
+    assert (said.convention, said.exact) == ("as torchprofile counts, without attention", exact)
+    assert said.habits["leave out attention"]
+
+
+def test_parameters_of_the_half_that_runs():
+    # a VAE's decoder and its post_quant_conv: 4 x 4 weights and 4 biases, of 49,490,179 and 20
+    assert audited("49490199", "params", "vae_decoder", "sd15").convention == "what runs"
+    assert audited("49490179", "params", "vae_decoder", "sd15").convention == "what runs, without post_quant_conv"
+    assert audited("83653863", "params", "vae_decoder", "sd15").convention == "as recommended"
+
+
+def test_of_near_numbers_the_simplest_is_named():
+    said = audited("339.224", "GMACs")
+    assert (said.verdict, said.convention, said.exact) == ("near", "as thop-plain counts", 339_241_205_760)
+    assert said.distance == 17_205_760  # 339,241,205,760 - 339,224,000,000
+    # two are as simple as what it counts: that, and the parameters, which are in another decade
+    near = audited("402.2", "GMACs", counter="flop_counter")
+    assert (near.verdict, near.simple) == ("near", 2)
+    # within 0.1 % of one number is a share of the decade of about 0.002 / ln(10)
+    assert near.chance == pytest.approx(0.002 / math.log(10), rel=0.01)
+
+
+def test_habits_are_those_that_the_simplest_conventions_share():
+    attention, flops, guidance = claims.HABITS
+    assert audited("119", "Gflops", "transformer", "dit-xl-2-256").habits == {attention: False, flops: True}
+    assert audited("339", "GMACs").habits == {attention: True}
+    # one branch of 31 calls, and all else: 31 x 402,128,732,160 + 22,563,616,768 + 1,257,259,466,752
+    alone = audited(str(31 * 402_128_732_160 + 22_563_616_768 + 1_257_259_466_752), "MACs", "generation")
+    assert alone.habits == {attention: False, guidance: True}
+    assert audited("26234368094208", "MACs", "generation").habits == {attention: False, guidance: False}
+    rows = page.habits([alone, audited("119", "Gflops", "transformer", "dit-xl-2-256"), audited("339.224", "GMACs")])
+    assert [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()[2:]] == [
+        [attention, "0 of 2", "1 of 1"],
+        [flops, "1 of 1", "0 of 0"],
+        [guidance, "1 of 1", "0 of 0"],
+    ]
+
+
+def test_a_likely_hit_is_said_to_be_no_evidence():
+    assert "no evidence" in page.markdown([audited("1.2", "TMACs")])
+    assert "no evidence" not in page.markdown([audited("338749194240", "MACs", model="sd15")])
+
+
+# -- what is claimed of counters ---------------------------------------------------------------------------------------
+
+
+def test_accuracy_on_attention_is_held_against_every_component():
+    accuracy = Accuracy(name="mine", counter="thop-query-only", than="calflops", source="here")
+    weighed = claims.weigh(accuracy, [run("sd21-base")])
+    unet, encoder = (next(c for c in weighed.components if c.component == name) for name in ("unet", "text_encoder"))
+    # N x N of the queries and softmax as 123,451,637,760; calflops sees none of the 63,026,135,040
+    assert (unet.attention, unet.off, unet.than) == (63_026_135_040, 60_425_502_720, -63_026_135_040)
+    # self-attention alone: only softmax is too many, 23 layers x 16 heads x 77 x 77
+    assert (encoder.off, encoder.than) == (2_181_872, -encoder.attention)
+    said = page.markdown([], [weighed])
+    assert "Holds: closer than calflops on 3 of 3 components" in said
+    alone = claims.weigh(structs.replace(accuracy, than=None), [run("sd21-base")])
+    # 60,425,502,720 / 63,026,135,040 = 95.87 %
+    assert "Does not hold: off by 0.10 % of it on sd21-base's vae&#95;decoder" in page.markdown([], [alone]).replace(
+        "vae_decoder", "vae&#95;decoder"
+    )
+    assert "to 95.87 % of it on sd21-base's unet; right on 0 of 3 components" in page.markdown([], [alone])
+    with pytest.raises(UsageError, match="no ledger has numbers of nothing and calflops; give one that has"):
+        claims.weigh(structs.replace(accuracy, counter="nothing"), [run("sd21-base")])
+
+
+def test_overhead_is_told_in_medians():
+    overhead = Overhead(
+        name="mine", counter="thop", what="a laptop", plain=(10, 12, 11), counted=(11, 12, 22), source="x"
+    )
+    # medians 11 and 12; ratios 1.1, 1 and 2
+    assert "1.09 x a forward by itself (12.00 s and 11.00 s, medians of 3 in turn; 1.00 to 2.00 x)" in page.markdown(
+        [], [], [overhead]
+    )
+
+
 def test_digits_are_rounded_as_printed():
     number = claims.published(claim("339.2", "GMACs"))
     assert number.prints(339_249_999_999)
@@ -164,7 +270,8 @@ source = "there"
         ('model = "sd21-base"\ncomponent = "unet"\nvalue = "402.129"', 'value = "1"', "claims.toml:9: Object missing"),
         ('name = "b"', 'nam = "b"', "claims.toml:10: Object contains unknown field `nam`"),
         ('name = "b"', "name = b", "claims.toml:10: "),
-        (GOOD, "", "claims.toml: Object missing required field `claim`"),
+        (GOOD, "", "claims.toml: holds no claim; write a [[claim]] with: name, model"),
+        (GOOD, '[[accuracy]]\nname = "a"\n', "claims.toml:1: Object missing required field `counter`"),
     ],
 )  # fmt: skip
 def test_a_malformed_claim_is_named_by_file_line_and_field(old, new, said, tmp_path):
@@ -234,11 +341,13 @@ def test_hostile_claims_harm_no_page():
     assert "<script" not in page.markdown([hostile])
 
 
-def test_the_shipped_claims_are_audited_as_committed(tmp_path):
+def test_the_shipped_claims_are_audited_as_committed():
     shipped = claims.load(REPORTS / "claims.toml")
-    ledgers = [run(model) for model in dict.fromkeys(claim.model for claim in shipped)]
-    found = claims.audit_all(shipped, ledgers)
-    assert page.markdown(found) == (REPORTS / "claims.md").read_text()
+    # first the models' own workloads, then others
+    ledgers = [ledger.load(path) for folder in (REPORTS, REPORTS / "claims") for path in ledger.runs(folder)]
+    assert [one.model for one in ledgers][: len(configs.catalogue())] == list(configs.catalogue())
+    found, weighed = claims.audit_all(shipped, ledgers)
+    assert page.markdown(found, weighed, shipped.overhead) == (REPORTS / "claims.md").read_text()
 
 
 def test_a_forward_depends_on_sizes_alone_and_a_generation_on_all():

@@ -225,7 +225,7 @@ def test_the_example_of_a_claim_can_be_audited(tmp_path):
     (example,) = (text for text in blocks("toml") if "[[claim]]" in text)
     file = tmp_path / "claims.toml"
     file.write_text(example)
-    (claim,) = claims.load(file)
+    (claim,) = claims.load(file).claim
     assert claims.audit(claim, ledger.load(ROOT / "reports" / "sd21-base.json")).verdict == "ambiguous"
 
 

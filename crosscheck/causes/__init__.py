@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import structs
 from packaging.requirements import Requirement
 
 from crosscheck.causes import (  # noqa: F401  they declare their causes
@@ -29,7 +30,18 @@ from crosscheck.causes import (  # noqa: F401  they declare their causes
 from crosscheck.causes.declare import CAUSES, NO_NUMBER, Cause, NoNumber, ran_for, seen_by
 from crosscheck.records import Census, Term
 
-__all__ = ["CAUSES", "NO_NUMBER", "Cause", "Environment", "NoNumber", "explain", "holds", "known", "predicted"]
+__all__ = [
+    "CAUSES",
+    "NO_NUMBER",
+    "Cause",
+    "Environment",
+    "NoNumber",
+    "explain",
+    "holds",
+    "known",
+    "predicted",
+    "without_attention",
+]
 
 Environment = Mapping[str, str]
 """Package -> installed release, as a ledger records it."""
@@ -45,6 +57,16 @@ def explain(backend: str, environment: Environment, census: Census) -> tuple[Ter
         if backend in cause.backends and holds(cause.only_in, environment)
     )
     return tuple(term for term in terms if term.macs)
+
+
+def without_attention(census: Census) -> Census:
+    """What ran, less scaled_dot_product_attention: the causes then predict as if it were not there."""
+    return structs.replace(
+        census,
+        ops=tuple(row for row in census.ops if row.op != "attention"),
+        calls=tuple(call for call in census.calls if call.function != "F.scaled_dot_product_attention"),
+        attention=(),
+    )
 
 
 def predicted(backend: str, environment: Environment, census: Census | None) -> tuple[NoNumber, ...]:

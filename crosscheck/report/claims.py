@@ -8,28 +8,40 @@ from typing import get_args
 
 import msgspec
 
-from crosscheck.claims import said
+from crosscheck.claims import HABITS, SIGNIFICANT, said
 from crosscheck.files import write_atomically
-from crosscheck.records import Audited, Verdict
+from crosscheck.records import Audited, Overhead, Verdict, Weighed
+from crosscheck.report import promises
 from crosscheck.report.text import count, details, escape, plain, plural, signed, table
 
 #: Other conventions that a page lists for a claim.
 _OTHERS = 12
 
 
-def text(found: Sequence[Audited]) -> str:
-    """A table for a terminal."""
+def text(found: Sequence[Audited], weighed: Sequence[Weighed] = (), overheads: Sequence[Overhead] = ()) -> str:
+    """A table for a terminal, and a line for each claim of a counter."""
     rows = [
-        (plain(a.name), plain(a.published), a.verdict, plain(a.convention), count(a.exact), count(a.recommended))
+        (
+            plain(a.name),
+            plain(a.published),
+            a.verdict,
+            plain(a.convention),
+            "" if a.exact is None else count(a.exact),
+            count(a.recommended),
+        )
         for a in found
     ]
     headers = ("claim", "published", "verdict", "convention", "which is", "recommended")
-    return table("lrllrr", headers, rows, style="simple")
+    lines = [f"{plain(one.accuracy.name)}: {promises.sentence(one)}" for one in weighed]
+    lines += [f"{plain(one.name)}: {promises.cost(one)}" for one in overheads]
+    return "\n\n".join([table("lrllrr", headers, rows, style="simple"), *lines])
 
 
-def json(found: Sequence[Audited]) -> str:
-    """``{"claims": [...]}``, every field that is known."""
-    return msgspec.json.format(msgspec.json.encode({"claims": [_told(a) for a in found]}), indent=1).decode() + "\n"
+def json(found: Sequence[Audited], weighed: Sequence[Weighed] = (), overheads: Sequence[Overhead] = ()) -> str:
+    """``{"claims": [...]}``, every field that is known; those of counters beside them."""
+    record: dict[str, object] = {"claims": [_told(a) for a in found]}
+    record |= {name: those for name, those in (("accuracy", weighed), ("overhead", overheads)) if those}
+    return msgspec.json.format(msgspec.json.encode(record), indent=1).decode() + "\n"
 
 
 def _told(audited: Audited) -> dict[str, object]:
@@ -38,17 +50,23 @@ def _told(audited: Audited) -> dict[str, object]:
     return {**msgspec.to_builtins(audited), **always}
 
 
-def markdown(found: Sequence[Audited]) -> str:
+def markdown(found: Sequence[Audited], weighed: Sequence[Weighed] = (), overheads: Sequence[Overhead] = ()) -> str:
     """The page."""
-    return "\n\n".join(_blocks(found)) + "\n"
+    return "\n\n".join((*_blocks(found), *promises.blocks(weighed, overheads), *_each(found))) + "\n"
 
 
-def write(found: Sequence[Audited], folder: Path) -> list[Path]:
+def write(
+    found: Sequence[Audited], weighed: Sequence[Weighed], overheads: Sequence[Overhead], folder: Path
+) -> list[Path]:
     """Write ``claims.md`` into ``folder``."""
-    return [write_atomically(folder / "claims.md", markdown(found))]
+    return [write_atomically(folder / "claims.md", markdown(found, weighed, overheads))]
 
 
-FORMATS: dict[str, Callable[[Sequence[Audited]], str]] = {"table": text, "json": json, "markdown": markdown}
+FORMATS: dict[str, Callable[[Sequence[Audited], Sequence[Weighed], Sequence[Overhead]], str]] = {
+    "table": text,
+    "json": json,
+    "markdown": markdown,
+}
 
 
 def _blocks(found: Sequence[Audited]) -> Iterator[str]:
@@ -63,8 +81,15 @@ def _blocks(found: Sequence[Audited]) -> Iterator[str]:
     )
     verdicts = [(verdict, count(sum(a.verdict == verdict for a in found))) for verdict in get_args(Verdict)]
     yield table("lr", ("Verdict", "Claims"), verdicts)
-    if habits := _habits(found):
-        yield "\n".join(f"- {habit}" for habit in habits)
+    yield "## What published numbers do"
+    yield (
+        "Of those where it can be told: attention is part of the model, the unit is FLOPs, a generation is guided. "
+        "Where several conventions are equally simple, all of them agree. Left out are digits that five of a hundred "
+        "numbers would hit by chance. A near one is not explained; what is said of it is what its simplest convention "
+        "does."
+    )
+    yield habits(found)
+    yield "## Every claim"
     rows = [
         (
             f"[{escape(a.name)}](#claim-{place})",
@@ -76,6 +101,9 @@ def _blocks(found: Sequence[Audited]) -> Iterator[str]:
         for place, a in enumerate(found, 1)
     ]
     yield table("lrllr", ("Claim", "Published", "Verdict", "Convention", "Recommended"), rows)
+
+
+def _each(found: Sequence[Audited]) -> Iterator[str]:
     for place, audited in enumerate(found, 1):
         yield f'## <a id="claim-{place}"></a>{escape(audited.name)}'
         yield from _claim(audited)
@@ -83,15 +111,18 @@ def _blocks(found: Sequence[Audited]) -> Iterator[str]:
 
 def _claim(a: Audited) -> Iterator[str]:
     yield f"{escape(a.published)} for {escape(a.component)} of {escape(a.model)}. Source: {escape(a.source)}."
+    odds = f"one drawn from the decade around it would be with probability {a.chance:.2g}"
     if a.exact is None:
-        yield f"**Refuted**: none of {a.space:,} numbers comes within 0.1 %. Recommended: {count(a.recommended)}."
+        yield (
+            f"**Refuted**: none of {a.space:,} numbers comes within 0.1 %; {odds}. Recommended: {count(a.recommended)}."
+        )
         return
     off = "" if not a.distance else f", {signed(a.distance)} from what is published"
     words = {"reproduced": "Reproduced", "ambiguous": "Ambiguous", "near": "Near, not explained"}[a.verdict]
     yield (
         f"**{words}**: {escape(a.convention)}, {a.exact:,}{off}. Recommended: {count(a.recommended)}. "
-        f"Of {a.space:,} numbers tried; one drawn from the decade around it prints as any of them with probability "
-        f"{a.chance:.2g}."
+        f"{a.space:,} numbers were tried, {a.simple:,} of them as simple; {odds}"
+        + (", which is no evidence." if a.chance >= SIGNIFICANT else ".")
     )
     if a.recommended is not None and len(a.steps) > 1:
         before = [a.recommended, *(step.exact for step in a.steps)]
@@ -105,18 +136,20 @@ def _claim(a: Audited) -> Iterator[str]:
         listed = [f"- {escape(said(fit.convention))}: {fit.exact:,}" for fit in a.others[:_OTHERS]]
         more = len(a.others) - len(listed)
         listed += [f"- and {more:,} more"] if more else []
-        yield details(f"{plural(len(a.others), 'convention')} more with these digits", "\n".join(listed))
+        alike = "as simple and as near" if a.verdict == "near" else "with these digits"
+        yield details(f"{plural(len(a.others), 'convention')} more {alike}", "\n".join(listed))
 
 
-def _habits(found: Sequence[Audited]) -> list[str]:
-    """What published numbers have in common, of those that a convention explains alone."""
-    told = [a for a in found if a.verdict == "reproduced"]
-    signs = {
-        "leave out attention": ("without attention", "plain", "attention-not-counted", "as calflops counts"),
-        "call MACs FLOPs": ("MACs called FLOPs",),
-        "count one guidance branch": ("one guidance branch",),
-    }
-    return [
-        f"{sum(any(sign in a.convention for sign in those) for a in told):,} of {len(told):,} reproduced ones {what}"
-        for what, those in signs.items()
+def habits(found: Sequence[Audited]) -> str:
+    """The scoreboard: of the claims that can have a habit, those that have it."""
+    explained = [a for a in found if a.verdict in ("reproduced", "ambiguous") and a.chance < SIGNIFICANT]
+    near = [a for a in found if a.verdict == "near" and a.chance < SIGNIFICANT]
+    rows = [
+        (f"{habit}", *(_of([a.habits[habit] for a in those if habit in a.habits]) for those in (explained, near)))
+        for habit in HABITS
     ]
+    return table("lrr", ("They", "Explained", "Near, not explained"), rows)
+
+
+def _of(has: Sequence[bool]) -> str:
+    return f"{sum(has):,} of {len(has):,}"

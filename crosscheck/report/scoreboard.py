@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import msgspec
-from msgspec import structs
 
 from crosscheck import causes
 from crosscheck.files import write_atomically
@@ -106,13 +105,7 @@ def _share(off: Off) -> Fraction:
 
 def _without_attention(ledger: Ledger, part: Component, backend: str) -> Off:
     """What the causes predict where scaled_dot_product_attention is not there."""
-    census = part.census or Census(modules=(), ops=())
-    rest = structs.replace(
-        census,
-        ops=tuple(row for row in census.ops if row.op != "attention"),
-        calls=tuple(call for call in census.calls if call.function != "F.scaled_dot_product_attention"),
-        attention=(),
-    )
+    rest = causes.without_attention(part.census or Census(modules=(), ops=()))
     gap = sum(term.macs for term in causes.explain(backend, ledger.environment, rest))
     return _off(ledger, part, gap, sum(row.macs for row in rest.ops))
 
