@@ -162,6 +162,10 @@ def load(path: Path) -> Claims:
         raise ConfigError(f"{_place(path, text, str(error))}: {error}; a claim has: {_FIELDS}") from error
     if claims == Claims():
         raise ConfigError(f"{path}: holds no claim; write a [[claim]] with: {_FIELDS}")
+    for index, overhead in enumerate(claims.overhead):
+        if not overhead.plain or len(overhead.plain) != len(overhead.counted):
+            place = _place(path, text, f"$.overhead[{index}].counted")
+            raise ConfigError(f"{place}: counted: got {len(overhead.counted)} times; allowed: one for each of plain's")
     for index, claim in enumerate(claims.claim):
         try:
             published(claim)

@@ -126,8 +126,8 @@ for model, inputs in (
     print(int(macs) + sum(call.macs for call in calls))
 """
 
-#: What a counter costs: forwards of a UNet on real float32 weights, by themselves and under thop with the rule of
-#: N x N for attention, in turn.
+#: What a counter costs: forwards of a UNet with real weights, by themselves and under thop with the rule of N x N for
+#: attention, in turn.
 OVERHEAD = """
 import json, sys, time, thop, torch
 from pathlib import Path
@@ -135,13 +135,18 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from crosscheck.attention import observing
 
 config = json.loads((Path(sys.argv[1]) / "sd21-base" / "unet" / "config.json").read_text())
-unet = UNet2DConditionModel.from_config(config).eval()
-inputs = torch.zeros(1, 4, 64, 64), torch.tensor(1), torch.zeros(1, 77, 1024)
+device, dtype = (sys.argv[3], torch.float16) if sys.argv[3] != "cpu" else ("cpu", torch.float32)
+unet = UNet2DConditionModel.from_config(config).eval().to(device, dtype)
+latent, text = (torch.zeros(*shape, device=device, dtype=dtype) for shape in ((1, 4, 64, 64), (1, 77, 1024)))
+inputs = latent, torch.tensor(1, device=device), text
+wait = torch.cuda.synchronize if device == "cuda" else lambda: None
 
 def seconds(run):
+    wait()
     started = time.perf_counter()
     with torch.no_grad():
         run()
+    wait()
     return time.perf_counter() - started
 
 def counted():
@@ -150,7 +155,8 @@ def counted():
         macs, _ = thop.profile(unet, inputs=inputs, verbose=False)
     return int(macs) + sum(call.query_only_macs for call in calls)
 
-counted(), unet(*inputs)  # both once, so that neither is first
+for _ in range(3):
+    seconds(counted), seconds(lambda: unet(*inputs))  # so that neither is first
 print(json.dumps([[seconds(lambda: unet(*inputs)), seconds(counted)] for _ in range(int(sys.argv[2]))]))
 """
 
@@ -188,9 +194,10 @@ def main() -> int:
     parser.add_argument("--naive", action="store_true", help="also against real weights: a minute, 7 GB")
     parser.add_argument("--catalogue", action="store_true", help="also every model of the catalogue: four minutes")
     parser.add_argument("--overhead", action="store_true", help="instead, what thop adds to a real forward, as a claim")
+    parser.add_argument("--device", default="cpu", help="of --overhead: cpu in float32, cuda in float16")
     options = parser.parse_args()
     if options.overhead:
-        return overhead(options.rounds)
+        return overhead(options.rounds, options.device)
     everything = Path(tempfile.mkdtemp()) / "ledger.json"
     scripts = {
         "floor": (FLOOR, str(CATALOGUE)),
@@ -225,12 +232,12 @@ def main() -> int:
     return report(costs, slowest(everything))
 
 
-def overhead(rounds: int) -> int:
+def overhead(rounds: int, device: str) -> int:
     """Print what a counter adds to a forward as a claims file has it."""
-    command = [sys.executable, "-W", "ignore", "-c", OVERHEAD, str(CATALOGUE), str(rounds)]
+    command = [sys.executable, "-W", "ignore", "-c", OVERHEAD, str(CATALOGUE), str(rounds), device]
     pairs = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     for name, seconds in zip(("plain", "counted"), zip(*pairs, strict=True), strict=True):
-        print(f"{name} = {[round(one, 2) for one in seconds]}")
+        print(f"{name} = {[round(one, 4) for one in seconds]}")
     return 0
 
 

@@ -207,7 +207,7 @@ def test_overhead_is_told_in_medians():
         name="mine", counter="thop", what="a laptop", plain=(10, 12, 11), counted=(11, 12, 22), source="x"
     )
     # medians 11 and 12; ratios 1.1, 1 and 2
-    assert "1.09 x a forward by itself (12.00 s and 11.00 s, medians of 3 in turn; 1.00 to 2.00 x)" in page.markdown(
+    assert "1.09 x a forward by itself (12 s and 11 s, medians of 3 in turn; 1.00 to 2.00 x)" in page.markdown(
         [], [], [overhead]
     )
 
@@ -270,6 +270,11 @@ source = "there"
         ('model = "sd21-base"\ncomponent = "unet"\nvalue = "402.129"', 'value = "1"', "claims.toml:9: Object missing"),
         ('name = "b"', 'nam = "b"', "claims.toml:10: Object contains unknown field `nam`"),
         ('name = "b"', "name = b", "claims.toml:10: "),
+        (
+            GOOD,
+            '[[overhead]]\nname = "a"\ncounter = "b"\nwhat = "c"\nsource = "d"\nplain = [1.0, 2.0]\ncounted = [3.0]\n',
+            "claims.toml:7: counted: got 1 times; allowed: one for each of plain's",
+        ),
         (GOOD, "", "claims.toml: holds no claim; write a [[claim]] with: name, model"),
         (GOOD, '[[accuracy]]\nname = "a"\n', "claims.toml:1: Object missing required field `counter`"),
     ],

@@ -33,7 +33,7 @@ def cost(overhead: Overhead) -> str:
     plain, counted = median(overhead.plain), median(overhead.counted)
     ratios = sorted(b / a for a, b in zip(overhead.plain, overhead.counted, strict=True))
     return (
-        f"Measured: {counted / plain:.2f} x a forward by itself ({counted:.2f} s and {plain:.2f} s, medians of "
+        f"Measured: {counted / plain:.2f} x a forward by itself ({counted:.3g} s and {plain:.3g} s, medians of "
         f"{len(ratios)} in turn; {ratios[0]:.2f} to {ratios[-1]:.2f} x), on {escape(overhead.what)}"
     )
 
