@@ -219,6 +219,8 @@ _TWICE = "attention of both branches in each"
 _HALF = "MACs called FLOPs"
 _DOUBLE = "FLOPs called MACs"
 _BRANCHES = "both guidance branches"
+#: What reads prompts, once each, whatever the steps.
+_READS = "text_encoder"
 
 
 def conventions(ledger: Ledger, claim: Claim, unit: Unit) -> Iterator[Convention]:
@@ -299,6 +301,13 @@ def _part(ledger: Ledger, name: str) -> GenerationComponent | None:
     return next((part for part in parts if part.name == name), None)
 
 
+def _denoiser(ledger: Ledger) -> GenerationComponent:
+    """What is called the most, of all that does not read prompts; of several, with the largest batch and MACs."""
+    parts = ledger.generation.components if ledger.generation else ()
+    images = [part for part in parts if not part.name.startswith(_READS)]
+    return max(images or parts, key=lambda part: (part.calls, part.batch_size or 0, part.macs or 0))
+
+
 def _branches(ledger: Ledger, name: str) -> int:
     """Branches of guidance that a component runs at once in a generation."""
     part = _part(ledger, name)
@@ -328,8 +337,7 @@ def _rules(
     for name in names:
         for base in bases(ledger, claim, name):
             found.setdefault(base.switches, {})[name] = base
-    parts = ledger.generation.components if ledger.generation else ()
-    denoiser = max(parts, key=lambda part: part.macs or 0).name
+    denoiser = _denoiser(ledger).name
     for switches, those in found.items():
         # a component without branches has none to add
         base_of = {**found[switches[:-2]], **those} if switches[-1:] == (_TWICE,) else those
@@ -347,7 +355,7 @@ def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str
     assert generation is not None
     assert workload is not None
     rows = {part.name: [(case.calls, case.batch_size) for case in part.cases] for part in generation.components}
-    most = max(sum(calls for calls, _ in cases) for cases in rows.values())
+    most = _denoiser(ledger).calls
     steps = workload.steps or most
 
     def real(name: str) -> int:
@@ -363,7 +371,7 @@ def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str
         return workload.batch_size * (steps if _loops(name) else 1)
 
     def _loops(name: str) -> bool:
-        return sum(calls for calls, _ in rows[name]) == most
+        return sum(calls for calls, _ in rows[name]) == most and not name.startswith(_READS)
 
     guided = any(_loops(name) and real(name) > unguided(name) for name in rows)
     fewer = f"{steps:,} call{'s' * (steps > 1)} for {most:,}"

@@ -12,7 +12,7 @@ import crosscheck
 from crosscheck import backends, configs, formula, ledger, report
 from crosscheck.backends.analytic import FORMS
 from crosscheck.records import Counted, Failed
-from crosscheck.report import chart, counters, scoreboard
+from crosscheck.report import chart, counters, scoreboard, scoreboard_chart
 
 REPORTS = Path(__file__).parent.parent / "reports"
 MODELS = configs.catalogue()
@@ -93,6 +93,7 @@ def test_the_scoreboard_is_made_from_the_ledgers():
     assert {name: kept[name] for name in scores} == scores
     assert set(kept) - set(scores) == {"ultralytics-thop"}
     assert (REPORTS / "scoreboard.md").read_text() == scoreboard.page(list(kept.values()))
+    assert (REPORTS / "scoreboard.svg").read_text() == scoreboard_chart.svg(models, [*kept])
 
 
 def test_the_page_of_counters_is_made_from_its_ledger():

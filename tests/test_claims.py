@@ -169,8 +169,8 @@ def test_habits_are_those_that_the_simplest_conventions_share():
     rows = page.habits([alone, audited("119", "Gflops", "transformer", "dit-xl-2-256"), audited("339.224", "GMACs")])
     assert [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()[2:]] == [
         [attention, "0 of 2", "1 of 1"],
-        [flops, "1 of 1", "0 of 0"],
-        [guidance, "1 of 1", "0 of 0"],
+        [flops, "1 of 1", "can't be told of any"],
+        [guidance, "1 of 1", "can't be told of any"],
     ]
 
 
@@ -353,6 +353,10 @@ def test_the_shipped_claims_are_audited_as_committed():
     assert [one.model for one in ledgers][: len(configs.catalogue())] == list(configs.catalogue())
     found, weighed = claims.audit_all(shipped, ledgers)
     assert page.markdown(found, weighed, shipped.overhead) == (REPORTS / "claims.md").read_text()
+    readme = (REPORTS.parent / "README.md").read_text()
+    assert f"<!-- claims -->\n{page.habits(found)}\n<!-- /claims -->" in readme
+    refuted = sum(one.verdict == "refuted" for one in found)
+    assert f"Of {len(found)} published numbers audited, {refuted} follow from no convention" in " ".join(readme.split())
 
 
 def test_a_forward_depends_on_sizes_alone_and_a_generation_on_all():

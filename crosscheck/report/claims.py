@@ -152,4 +152,4 @@ def habits(found: Sequence[Audited]) -> str:
 
 
 def _of(has: Sequence[bool]) -> str:
-    return f"{sum(has):,} of {len(has):,}"
+    return f"{sum(has):,} of {len(has):,}" if has else "can't be told of any"

@@ -34,6 +34,9 @@ def _blocks(ledgers: Sequence[Ledger]) -> Iterator[str]:
         for n, c in enumerate(ledger.components)
     ]
     yield table("llrl", ("Model", "Component", "MACs", "Status"), forwards)
+    yield "## How far off each counter is"
+    yield "On one forward of the denoiser, all of it explained."
+    yield models(ledgers)
 
 
 #: The denoiser under the names that pipelines give it.
@@ -42,17 +45,22 @@ _DENOISERS = ("unet", "transformer")
 _COUNTERS = ("thop", "thop-plain", "thop-query-only", "fvcore", "fvcore-plain", "flop_counter")
 
 
+def denoiser(ledger: Ledger) -> Component | None:
+    """What runs at every step."""
+    return next((part for part in ledger.components if part.name in _DENOISERS), None)
+
+
 def models(ledgers: Sequence[Ledger]) -> str:
     """One row a model: its denoiser's forward, a whole generation, and how far off each counter is on the forward."""
     rows = []
     for ledger in ledgers:
-        denoiser = next((c for c in ledger.components if c.name in _DENOISERS), None)
+        part = denoiser(ledger)
         total = ledger.generation.recommended if ledger.generation else None
-        if denoiser is None or denoiser.recommended.macs is None or total is None or total.macs is None:
+        if part is None or part.recommended.macs is None or total is None or total.macs is None:
             continue
-        off = (_off(denoiser, name) for name in _COUNTERS)
-        forward, whole = ratio(denoiser.recommended.macs, 10**9), ratio(total.macs, 10**12)
-        rows.append((escape(ledger.model), forward, denoiser.recommended.status, whole, total.status, *off))
+        off = (_off(part, name) for name in _COUNTERS)
+        forward, whole = ratio(part.recommended.macs, 10**9), ratio(total.macs, 10**12)
+        rows.append((escape(ledger.model), forward, part.recommended.status, whole, total.status, *off))
     headers = ("Model", "One forward, GMACs", "Status", "One generation, TMACs", "Status", *_COUNTERS)
     return table("lrlrl" + "r" * len(_COUNTERS), headers, rows)
 

@@ -11,6 +11,7 @@ import msgspec
 from crosscheck import causes
 from crosscheck.files import write_atomically
 from crosscheck.records import Census, Component, ConfigError, Counted, Failed, Ledger, Record, Skipped
+from crosscheck.report import chart, scoreboard_chart
 from crosscheck.report.text import escape, percent, table
 from crosscheck.report.verdict import verdict
 
@@ -111,7 +112,7 @@ def _without_attention(ledger: Ledger, part: Component, backend: str) -> Off:
 
 
 def write(models: Sequence[Ledger], operations: Ledger, folder: Path) -> list[Path]:
-    """Write ``scoreboard.md`` and ``scoreboard.json`` into ``folder``.
+    """Write ``scoreboard.md``, ``scoreboard.json`` and its chart into ``folder``.
 
     Counters that are in the latter and in no ledger keep their score: some can't be installed together.
     """
@@ -122,7 +123,9 @@ def write(models: Sequence[Ledger], operations: Ledger, folder: Path) -> list[Pa
         raise ConfigError(f"{record}: not a scoreboard: {error}; delete it") from error
     found = merged(kept, scores(models, operations))
     text = msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n"
-    return [write_atomically(folder / f"{FILE}.md", page(found)), write_atomically(record, text)]
+    drawn = {f"{FILE}.svg": scoreboard_chart.svg(models, [one.backend for one in found])} if chart.available() else {}
+    pages = {f"{FILE}.md": page(found), f"{FILE}.json": text, **drawn}
+    return [write_atomically(folder / name, content) for name, content in pages.items()]
 
 
 def merged(kept: Iterable[Score], new: Sequence[Score]) -> tuple[Score, ...]:
