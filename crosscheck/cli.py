@@ -1,8 +1,8 @@
 """The command line: the only module that prints or exits.
 
 stdout is the result, stderr progress and summary. Exit status 0: all agree or explained; 1: a residual, an unequal
-reference, an uncounted component, a changed total, a failure that no cause predicts; 2: usage, bad input, unlike
-ledgers, or nothing was measured.
+reference, an uncounted component, one that a witness could not run, a changed total, a failure that no cause predicts;
+2: usage, bad input, unlike ledgers, or nothing was measured.
 """
 
 from __future__ import annotations
@@ -427,7 +427,7 @@ def witness(
     if output:
         _save(seen, output / f"{pages.ledger_file(seen)}.json")
         _wrote(pages.write([seen], output))
-    return UNEXPLAINED if any(pages.problems(seen)) else 0
+    return UNEXPLAINED if seen.refused or any(pages.problems(seen)) else 0
 
 
 @app.command()

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import sample
+import tiny
 import torch
 import torch.nn.functional as F
 from command import TORCH_AND_TOOLS, cli, refused
@@ -354,6 +355,40 @@ def test_a_component_of_full_size_executes_exactly_what_is_recommended(component
     (part,) = seen.components
     assert (part.recommended, part.macs) == (macs, macs)
     assert f"| {macs:,} | {macs:,} |" in re.sub(" +", " ", (tmp_path / "witness-cpu.md").read_text())
+
+
+#: One process kills itself, another never ends: not on meta, where the pipeline runs first.
+SPOILED = """
+import functools, os, time
+from crosscheck.witnesses import cpu, subject
+
+run, cpu.run = subject.run, functools.partial(cpu.run, time_limit=20)
+
+def spoiled(case, *rest):
+    {"unet": lambda: os.kill(os.getpid(), 9), "vae_decoder": lambda: time.sleep(600)}.get(case.name, int)()
+    return run(case, *rest)
+
+subject.run = spoiled
+"""
+
+
+@logged
+def test_a_component_that_dies_or_hangs_costs_no_other(tmp_path):
+    tiny.folder(tmp_path / "tiny")
+
+    done = cli("witness", "tiny", "--with", "cpu", "-o", ".", "--json", "seen.json", first=SPOILED, cwd=tmp_path)
+
+    reasons = {
+        "unet": "the witness gave no answer: its process was killed by SIGKILL (out of memory?)",
+        "vae_decoder": "time limit of 20 s reached; it was stopped",
+    }
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[:2] == [f"crosscheck: tiny: {name}: {why}" for name, why in reasons.items()]
+    seen = load_witness(tmp_path / "seen.json")
+    assert seen.refused == reasons
+    (encoder,) = seen.components
+    assert (encoder.name, encoder.recommended) == ("text_encoder", tiny.LINEAR + tiny.ATTENTION)
+    assert "**tiny** unet was not run: the witness gave no answer" in (tmp_path / "witness-cpu.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 
 from crosscheck.ledger import environment
 from crosscheck.measure import params
-from crosscheck.records import SCHEMA, UsageError, Witness, Witnessed
+from crosscheck.records import SCHEMA, CrosscheckError, UsageError, Witness, Witnessed
 from crosscheck.witnesses import cpu, gpu, subject
 
 
@@ -27,8 +27,8 @@ def observe(
 ) -> Witness:
     """Run ``component`` of ``model``, or each, for one image and one guidance branch, and say what was executed.
 
-    ``asked`` is the workload, as `crosscheck.check_pipeline` takes it. A component that can't be run is in ``refused``
-    with the reason. Raises `UsageError` where the witness is not available here.
+    ``asked`` is the workload, as `crosscheck.check_pipeline` takes it. A component that can't be run, dies or runs
+    out of time is in ``refused`` with the reason. Raises `UsageError` where the witness is not available here.
     """
     _possible(witness, dtype)
     ledger, cases = subject.of(model, asked)
@@ -55,7 +55,7 @@ def observe(
                         **observed,
                     )
                 )
-        except UsageError as error:
+        except CrosscheckError as error:
             refused[name] = str(error)
         progress(name, witness)
     return Witness(
