@@ -16,17 +16,25 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO, TypeAlias
 
 import typer
 
+from crosscheck import completion
 from crosscheck.records import CrosscheckError, UsageError
 
 if TYPE_CHECKING:
     from crosscheck.measure import Progress
     from crosscheck.records import Ledger, Witness
+    from crosscheck.sweep import Point
 
 UNEXPLAINED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+Form: TypeAlias = Annotated[Literal["table", "json", "markdown"], typer.Option("--format", help="What to print.")]
+Model: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="Catalogue name, folder or hub id.", autocompletion=completion.models),
+]
 
 app = typer.Typer(
     name="crosscheck",
@@ -89,6 +97,12 @@ def _say(text: str) -> None:
     _print(f"crosscheck: {plain(text, longest=4_000)}", sys.stderr)
 
 
+def _show(result: str) -> None:
+    """The result of a command, and nothing where there is none."""
+    if text := result.rstrip():
+        _print(text, sys.stdout)
+
+
 def _print(text: str, stream: TextIO) -> None:
     """A line that a reader who has gone (``| head -1``) does not turn into an error."""
     try:
@@ -102,10 +116,16 @@ def _print(text: str, stream: TextIO) -> None:
 @app.command()
 def run(
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Catalogue name, folder or hub id.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...", help="Catalogue name, folder or hub id.", autocompletion=completion.models
+        ),
     ] = None,
     backend: Annotated[
-        list[str] | None, typer.Option("--backend", "-b", help="A backend, or all; default the core ones.")
+        list[str] | None,
+        typer.Option(
+            "--backend", "-b", help="A backend, or all; default the core ones.", autocompletion=completion.backends
+        ),
     ] = None,
     height: Annotated[int | None, typer.Option(help="Pixels; default the model's own.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; default the model's own.")] = None,
@@ -113,14 +133,19 @@ def run(
     frames: Annotated[int | None, typer.Option(help="num_frames of a video; default the model's own.")] = None,
     steps: Annotated[int | None, typer.Option(help="num_inference_steps; default the model's own, else 30.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Default the pipeline's own.")] = None,
-    scheduler: Annotated[str | None, typer.Option(metavar="CLASS", help="A scheduler class of diffusers.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="CLASS", help="A scheduler class of diffusers.", autocompletion=completion.schedulers),
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write report, ledger and chart.")] = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the ledger; a folder with several models.")
     ] = None,
+    form: Form = "table",
 ) -> int:
     """Count models under every backend and explain each difference."""
     from crosscheck import backends, pipelines, report
+    from crosscheck import ledger as files
     from crosscheck.run import check_pipeline, check_pipelines
 
     chosen = models or ["sd21-base"]
@@ -143,7 +168,8 @@ def run(
         with _progress(model) as progress:
             ledger = next(several) if several else check_pipeline(model, progress=progress, **options)
         ledgers.append(ledger)
-        _print(report.summary(ledger), sys.stdout)
+        if form != "json":
+            _show(report.FORMATS[form](ledger))
         if output:
             _wrote(report.write(ledger, output))
             _save(ledger, output / f"{report.stem(ledger.model)}.json")
@@ -151,6 +177,8 @@ def run(
             _save(ledger, json_folder / f"{report.stem(ledger.model)}.json")
         elif json:
             _save(ledger, json)
+    if form == "json":
+        _show(files.dumps(ledgers if len(ledgers) > 1 else ledgers[0]))
     _index(ledgers, output)
     return _judge(ledgers)
 
@@ -189,6 +217,7 @@ def compare(
         list[Path], typer.Argument(metavar="LEDGER LEDGER...", help="Ledgers, two or more of each model.")
     ],
     output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write versions.md and its chart.")] = None,
+    form: Form = "table",
 ) -> int:
     """Say what changed between runs of the same case, by how many MACs, and why."""
     from crosscheck.report import compare, drift
@@ -196,7 +225,7 @@ def compare(
     loaded = _load(ledgers)
     compared = compare(loaded)
     _writable(output)
-    _print(drift.text(compared), sys.stdout)
+    _show(drift.FORMATS[form](compared))
     if output:
         _wrote(drift.write(compared, output))
     return UNEXPLAINED if _problems(loaded) or compared.changed_totals else 0
@@ -206,14 +235,21 @@ def compare(
 def gate(
     baseline: Annotated[Path, typer.Argument(metavar="BASELINE.json", help="The ledger to hold a new run against.")],
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="Where the model is now; default the baseline's own name.")
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Where the model is now; default the baseline's own name.",
+            autocompletion=completion.models,
+        ),
     ] = None,
+    form: Form = "table",
 ) -> int:
     """Run the baseline's case again; fail when a recommended total or a counter's verdict changed."""
     from msgspec import structs
 
     from crosscheck import report
-    from crosscheck.report.text import plain, plural
+    from crosscheck.report import gate as pages
+    from crosscheck.report.text import plural
     from crosscheck.run import check_pipeline
 
     (before,) = _load([baseline])
@@ -234,8 +270,7 @@ def gate(
             progress=progress,
         )
     found = report.regressions(before, structs.replace(fresh, model=before.model))
-    for line in found:
-        _print(plain(line), sys.stdout)
+    _show(pages.FORMATS[form](found))
     outcome = f"{plural(len(found), 'change')} since" if found else "as in"
     _say(f"{before.model}: {outcome} {baseline}")
     return UNEXPLAINED if found else 0
@@ -243,60 +278,73 @@ def gate(
 
 @app.command()
 def formula(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, folder or hub id.")],
-    component: Annotated[str | None, typer.Option(help="One component; default all that have a closed form.")] = None,
+    model: Model,
+    component: Annotated[
+        str | None,
+        typer.Option(help="One component; default all that have a closed form.", autocompletion=completion.components),
+    ] = None,
     height: Annotated[int | None, typer.Option(help="Pixels to evaluate at; default the model's own.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames of a video.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images.")] = 1,
     tokens: Annotated[int | None, typer.Option(help="Tokens of text; default the model's own.")] = None,
+    form: Form = "table",
 ) -> int:
     """Print the closed form of MACs, as text and LaTeX, and evaluate it; torch is not needed."""
     from crosscheck import configs, pipelines
-    from crosscheck import formula as written
+    from crosscheck import formula as closed
+    from crosscheck.report import formula as pages
 
     _positive(height=height, width=width, frames=frames, batch_size=batch_size, tokens=tokens)
     name, folder = pipelines.locate(model)
     asked: dict[str, Any] = {"height": height, "width": width, "frames": frames, "tokens": tokens}
-    parts = written.parts(configs.read(folder, name), configs.stated(folder), batch_size=batch_size, **asked)
+    parts = closed.parts(configs.read(folder, name), configs.stated(folder), batch_size=batch_size, **asked)
     chosen = [part for part in parts if component in (None, part.name)]
     if not chosen:
         allowed = ", ".join(part.name for part in parts) or "none of this model"
         raise UsageError(f"no closed form for component {component!r} of {name}; allowed: {allowed}")
-    _print("\n\n".join(written.text(part) for part in chosen), sys.stdout)
+    _show(pages.FORMATS[form]([*map(closed.written, chosen)]))
     return 0
 
 
 @app.command()
 def sweep(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Catalogue names, folders or hub ids.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Catalogue names, folders or hub ids.", autocompletion=completion.models
+        ),
+    ],
     height: Annotated[list[int] | None, typer.Option(help="Pixels; give it again for each point.")] = None,
     width: Annotated[list[int] | None, typer.Option(help="Pixels; default the height, where one is given.")] = None,
     frames: Annotated[list[int] | None, typer.Option(help="Frames of a video.")] = None,
     batch_size: Annotated[list[int] | None, typer.Option(help="Images of a generation.")] = None,
     steps: Annotated[list[int] | None, typer.Option(help="num_inference_steps.")] = None,
     guidance_scale: Annotated[list[float] | None, typer.Option(help="Guidance scale.")] = None,
-    scheduler: Annotated[list[str] | None, typer.Option(metavar="CLASS", help="Scheduler classes.")] = None,
+    scheduler: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="Scheduler classes.", autocompletion=completion.schedulers),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(metavar="NAME", help="joblib's backend for points that must be traced.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write sweep.md and its chart.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the points.")] = None,
+    form: Form = "table",
 ) -> int:
     """Count generations over sizes, batches, steps and guidance: from the closed form where there is one."""
     from crosscheck import sweep as sweeps
-    from crosscheck.files import write_atomically
     from crosscheck.report import sweep as pages
 
     _writable(output)
     _beside(json)
     axes = _arguments(height, width, frames, batch_size, steps, guidance_scale, scheduler)
     points = sweeps.sweep(models, {name: values for name, values in axes.items() if values}, engine=engine)
-    _print(pages.text(points), sys.stdout)
+    _show(pages.FORMATS[form](points))
     if output:
         _wrote(pages.write(points, output))
     if json:
-        _wrote([write_atomically(json, sweeps.dumps(points))])
+        _save(points, json)
     failed = [point for point in points if point.macs is None]
     for point in failed:
         _say(f"{point.model}: {point.error}")
@@ -308,7 +356,13 @@ def sweep(
 @app.command()
 def doctor(
     backend: Annotated[
-        list[str] | None, typer.Option("--backend", "-b", help="A backend; default every one that is installed.")
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            "-b",
+            help="A backend; default every one that is installed.",
+            autocompletion=completion.backends,
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", metavar="DIR", help="Write counters.md, its ledger and chart.")
@@ -321,14 +375,15 @@ def doctor(
     seed: Annotated[
         int | None, typer.Option(help="With --fuzz: the same seed gives the same modules; default 0.")
     ] = None,
+    form: Form = "table",
 ) -> int:
     """Say what each installed counter gets right, one operation at a time, against truth worked out by hand."""
     from crosscheck import doctor as examination
     from crosscheck.report import counters
 
     if fuzz is not None:
-        if output or json:
-            raise UsageError("--fuzz prints what it finds; leave out -o and --json")
+        if output or json or form != "table":
+            raise UsageError("--fuzz prints what it finds; leave out -o, --json and --format")
         return _fuzz(backend, fuzz, seed or 0)
     if seed is not None:
         raise UsageError(f"--seed {seed} goes with --fuzz N, which is not given")
@@ -336,7 +391,7 @@ def doctor(
     _beside(json)
     with _progress("doctor") as progress:
         ledger = examination.examine(backend, progress=progress)
-    _print(counters.text(ledger), sys.stdout)
+    _show(counters.FORMATS[form](ledger))
     if output:
         _wrote(counters.write(ledger, output))
         _save(ledger, output / f"{counters.FILE}.json")
@@ -389,17 +444,20 @@ def _arguments(
 
 @app.command()
 def witness(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, folder or hub id.")],
+    model: Model,
     with_: Annotated[
         Literal["cpu", "ncu"], typer.Option("--with", help="The CPU's math libraries, or a GPU under Nsight Compute.")
     ],
-    component: Annotated[str | None, typer.Option(help="One component; default each.")] = None,
+    component: Annotated[
+        str | None, typer.Option(help="One component; default each.", autocompletion=completion.components)
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="On a GPU; default bfloat16. The CPU runs float32.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels; default the model's own.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; default the model's own.")] = None,
     frames: Annotated[int | None, typer.Option(help="num_frames of a video; default the model's own.")] = None,
     output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write report, ledger and charts.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the ledger.")] = None,
+    form: Form = "table",
 ) -> int:
     """Run a model once for real, with random weights, and hold what the processor executed against its MACs."""
     from crosscheck.report import witness as pages
@@ -421,7 +479,7 @@ def witness(
         _say(f"{seen.model}: {name}: {reason}")
     if not seen.components:
         raise UsageError(f"{seen.model}: no component could be run")
-    _print(pages.text(seen), sys.stdout)
+    _show(pages.FORMATS[form](seen))
     if json:
         _save(seen, json)
     if output:
@@ -438,7 +496,7 @@ def audit(
         typer.Option(metavar="LEDGER", help="A run to take instead of running its model again; or a folder of them."),
     ] = None,
     allow_code: Annotated[bool, typer.Option(help="Let a claim's model be module:function, and run it.")] = False,
-    form: Annotated[Literal["table", "json", "markdown"], typer.Option("--format", help="What to print.")] = "table",
+    form: Form = "table",
     output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write claims.md.")] = None,
 ) -> int:
     """Say what published numbers mean: the convention that prints their digits, and the right total."""
@@ -451,7 +509,7 @@ def audit(
     ledgers = _load([path for place in ledger or [] for path in files.runs(place)])
     with _progress(file.name) as progress:
         found, weighed = claims.audit_all(read, ledgers, allow_code=allow_code, progress=progress)
-    _print(pages.FORMATS[form](found, weighed, read.overhead).rstrip(), sys.stdout)
+    _show(pages.FORMATS[form](found, weighed, read.overhead))
     if output:
         _wrote(pages.write(found, weighed, read.overhead, output))
     refuted = sum(claim.verdict == "refuted" for claim in found)
@@ -461,25 +519,33 @@ def audit(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="backends|models|causes", help="What to list.")],
+    what: Annotated[
+        str,
+        typer.Argument(metavar="backends|models|causes", help="What to list.", autocompletion=completion.lists),
+    ],
+    form: Form = "table",
 ) -> int:
     """List backends, catalogue models or causes."""
     from crosscheck import listing
 
     if what not in listing.LISTS:
         raise UsageError(f"can't list {what!r}; allowed: {', '.join(listing.LISTS)}")
-    _print(listing.LISTS[what](), sys.stdout)
+    _show(listing.LIST_FORMATS[form](listing.LISTS[what]()))
     return 0
 
 
 @app.command()
 def explain(
-    cause: Annotated[str, typer.Argument(metavar="CAUSE", help="A cause's name, as reports have it.")],
+    cause: Annotated[
+        str,
+        typer.Argument(metavar="CAUSE", help="A cause's name, as reports have it.", autocompletion=completion.causes),
+    ],
+    form: Form = "table",
 ) -> int:
     """Say what a cause is, which backends it concerns, and where its source is."""
     from crosscheck import listing
 
-    _print(listing.explain(cause), sys.stdout)
+    _show(listing.CAUSE_FORMATS[form](listing.explain(cause)))
     return 0
 
 
@@ -532,7 +598,7 @@ def _index(ledgers: Sequence[Ledger], folder: Path | None) -> None:
         _wrote([write_atomically(page, text)])
 
 
-def _save(record: Ledger | Witness, path: Path) -> None:
+def _save(record: Ledger | Witness | Sequence[Point], path: Path) -> None:
     from crosscheck import ledger
     from crosscheck.files import write_atomically
 

@@ -17,7 +17,7 @@ from crosscheck.backends.analytic.sizes import Sizes, inputs, latent_frames, lat
 from crosscheck.backends.interface import called
 from crosscheck.formulas import Size
 from crosscheck.polynomial import Abs, Atom, Floor, Least, Polynomial
-from crosscheck.records import FLOPS_PER_MAC, HEADLINE, UsageError
+from crosscheck.records import FLOPS_PER_MAC, HEADLINE, Record, UsageError
 
 #: Symbols, and what they stand for.
 SYMBOLS = {
@@ -180,26 +180,54 @@ def _chain(atom: Atom, by: int) -> list[tuple[str, int]]:
 # -- in writing --------------------------------------------------------------------------------------------------------
 
 
-def text(part: Part) -> str:
-    """The formula, when it is a polynomial, in LaTeX, and its value at the part's sizes."""
-    formula, sizes = part.formula(), dict(zip(SYMBOLS, part.sizes, strict=True))
-    atoms = formula.total.atoms()
+class Written(Record, frozen=True, kw_only=True):
+    """A component's closed form in writing, and its value at the sizes that were asked for."""
+
+    name: str
+    class_name: str
+    entry: str = "forward"
+    """The method that is called: ``forward``, ``decode`` or ``encode``."""
+    symbols: dict[str, str]
+    """Those of the formula, and what they stand for."""
+    formula: str
+    """MACs of one call, exact at every size."""
+    rounded: dict[str, str] = {}
+    """What its short names stand for, where it has roundings."""
+    conditions: tuple[str, ...] = ()
+    polynomial: str
+    """MACs where the conditions hold: without roundings."""
+    latex: str
+    """The exact formula in LaTeX."""
+    sizes: dict[str, int]
+    """Of each symbol, where it is evaluated."""
+    macs: int
+    flops: int
+    by_op: dict[str, int]
+    """MACs by headline op."""
+
+
+def written(part: Part) -> Written:
+    """The formula of a part, when it is a polynomial, in LaTeX, and its value at the part's sizes."""
+    formula, sizes, work = part.formula(), dict(zip(SYMBOLS, part.sizes, strict=True)), part.work(part.sizes)
+    names, atoms = _names(formula.total), formula.total.atoms()
     used = [name for name in SYMBOLS if name in atoms]
-    names = _names(formula.total)
-    lines = [f"{part.name}: {part.class_name}" + ("" if part.entry == "forward" else f".{part.entry}")]
-    lines.append("  where " + ", ".join(f"{name} is {SYMBOLS[name]}" for name in used))
-    lines.append(f"  MACs = {_written(formula.total, names)}")
-    if names:
-        lines.append("    with " + ", ".join(f"{short} = {_rounded(atom, names)}" for atom, short in names.items()))
-        conditions = [f"{name} a multiple of {by}" for name, by in formula.divisors.items()]
-        conditions += [f"{_written(part, names)} at least {number}" for part, number in formula.least.items()]
-        lines.append(f"  with {' and '.join(conditions)}: MACs = {_written(formula.polynomial, {})}")
-    lines.append(f"  LaTeX: {latex(formula)}")
-    work = part.work(part.sizes)
-    at = ", ".join(f"{name} = {sizes[name]}" for name in used)
-    by_op = ", ".join(f"{op} {getattr(work, op):,}" for op in HEADLINE if getattr(work, op))
-    lines.append(f"  at {at}: {work.total:,} MACs ({by_op}), {FLOPS_PER_MAC * work.total:,} FLOPs")
-    return "\n".join(lines)
+    multiples = [f"{name} a multiple of {by}" for name, by in formula.divisors.items()]
+    least = [f"{_written(part, names)} at least {number}" for part, number in formula.least.items()]
+    return Written(
+        name=part.name,
+        class_name=part.class_name,
+        entry=part.entry,
+        symbols={name: SYMBOLS[name] for name in used},
+        formula=_written(formula.total, names),
+        rounded={short: _rounded(atom, names) for atom, short in names.items()},
+        conditions=(*multiples, *least),
+        polynomial=_written(formula.polynomial, {}),
+        latex=latex(formula),
+        sizes={name: sizes[name] for name in used},
+        macs=work.total,
+        flops=FLOPS_PER_MAC * work.total,
+        by_op={op: getattr(work, op) for op in HEADLINE},
+    )
 
 
 def latex(formula: Formula) -> str:

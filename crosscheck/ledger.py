@@ -51,9 +51,9 @@ class _Versioned(msgspec.Struct):
     workload: dict[str, object] | None = None
 
 
-def dumps(ledger: Ledger | Witness) -> str:
-    """The ledger as JSON text, schema 1."""
-    return msgspec.json.format(msgspec.json.encode(ledger), indent=1).decode() + "\n"
+def dumps(record: object) -> str:
+    """A record, or several in a list, as JSON text."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=1).decode() + "\n"
 
 
 def of(model: str, components: Sequence[Component], device: str = "meta") -> Ledger:

@@ -3,85 +3,128 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from tabulate import tabulate
 
 from crosscheck import backends, causes, configs, witnesses
 from crosscheck.backends import analytic
+from crosscheck.ledger import dumps
 from crosscheck.records import UsageError
-from crosscheck.report.text import WORDS
+from crosscheck.report.text import WORDS, escape, names, table
+
+Entry: TypeAlias = Mapping[str, Any]
+"""One of a list: texts, whole numbers, lists of texts, or a workload."""
 
 
-def list_backends() -> str:
+def list_backends() -> list[Entry]:
     """Every registered backend with where it comes from; the core ones run by default."""
     kinds = {
         **dict.fromkeys(backends.CORE, "core"),
         **dict.fromkeys(backends.PROBES, "probe"),
         **dict.fromkeys(backends.COUNTERS, "extra"),
     }
-    rows = [(name, kinds.get(name, "entry point"), value) for name, value in backends.table().items()]
-    return tabulate(rows, headers=("backend", "kind", "class"), tablefmt="simple")
+    return [
+        {"backend": name, "kind": kinds.get(name, "entry point"), "class": value}
+        for name, value in backends.table().items()
+    ]
 
 
-def list_models() -> str:
+def list_models() -> list[Entry]:
     """The catalogue: each model's pipeline, parameters, default workload, and which closed forms there are."""
-    rows = []
+    entries: list[Entry] = []
     for name in configs.catalogue():
         config = configs.read(configs.CATALOGUE / name, name)
         stated = configs.stated(configs.CATALOGUE / name)
-        models = [component for component in config.components if _is_model(component)]
-        formed = [c.class_name for c in models if c.class_name in analytic.FORMS]
-        unformed = [c.class_name for c in models if c.class_name not in analytic.FORMS]
-        parameters = sum(stated.get(configs.PARAMETERS, {}).values())
-        rows.append(
-            (
-                name,
-                config.class_name,
-                f"{parameters / 1e9:.2f} B",
-                ", ".join(f"{WORDS[key]} {value:g}" for key, value in stated.items() if key in WORDS),
-                ", ".join(formed),
-                ", ".join(unformed),
-            )
+        models = [component.class_name for component in config.components if is_model(component)]
+        entries.append(
+            {
+                "model": name,
+                "pipeline": config.class_name,
+                "parameters": sum(stated.get(configs.PARAMETERS, {}).values()),
+                "default workload": {WORDS[key]: value for key, value in stated.items() if key in WORDS},
+                "closed forms": [class_name for class_name in models if class_name in analytic.FORMS],
+                "without": [class_name for class_name in models if class_name not in analytic.FORMS],
+            }
         )
-    headers = ("model", "pipeline", "parameters", "default workload", "closed forms", "without")
-    return tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=(None, None, None, 24, 40, 30))
+    return entries
 
 
-def list_causes() -> str:
+def list_causes() -> list[Entry]:
     """Every cause with the backends it applies to."""
     known: list[causes.Cause | causes.NoNumber] = [*causes.CAUSES.values(), *causes.NO_NUMBER.values()]
-    rows = [
-        (entry.name, ", ".join(sorted(entry.backends)), ", ".join(entry.releases), entry.summary) for entry in known
+    return [
+        {"cause": entry.name, "backends": sorted(entry.backends), "releases": [*entry.releases], "why": entry.summary}
+        for entry in known
     ]
-    headers = ("cause", "backends", "releases", "why")
-    return tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=(None, 24, 24, 70))
 
 
-def explain(name: str) -> str:
-    """What a cause is, whom it concerns, and its source. Raises `UsageError` for one that there is not."""
-    if (entry := causes.known(name)) is not None:
-        said = {"backends": ", ".join(sorted(entry.backends)), "releases": ", ".join(entry.releases)}
-        return _told(name, entry.summary, {**said, "source": entry.source})
-    if name in witnesses.CAUSES:
-        summary, source = witnesses.CAUSES[name]
-        return _told(name, summary, {"of": "what a processor executes", "source": source})
-    every = [*causes.CAUSES, *causes.NO_NUMBER, *witnesses.CAUSES]
-    near = difflib.get_close_matches(name, every, n=3)
-    hint = f"did you mean {', '.join(map(repr, near))}? " if near else ""
-    raise UsageError(f"unknown cause {name!r}; {hint}crosscheck list causes shows all {len(every):,}")
-
-
-def _told(name: str, summary: str, facts: Mapping[str, str]) -> str:
-    return "\n".join([name, f"  {summary}", *(f"  {what}: {fact}" for what, fact in facts.items() if fact)])
-
-
-def _is_model(component: configs.ComponentConfig) -> bool:
-    return not component.class_name.removesuffix("Fast").endswith(("Scheduler", "Tokenizer", "Processor", "Extractor"))
-
-
-LISTS: Mapping[str, Callable[[], str]] = {
+LISTS: Mapping[str, Callable[[], list[Entry]]] = {
     "backends": list_backends,
     "models": list_models,
     "causes": list_causes,
 }
+#: Of a terminal's table, by column.
+_WIDTHS = {"default workload": 24, "closed forms": 40, "without": 30, "backends": 24, "releases": 24, "why": 70}
+
+
+def _text(entries: Sequence[Entry]) -> str:
+    rows = [[*map(_cell, entry.values())] for entry in entries]
+    widths = [_WIDTHS.get(name) for name in entries[0]]
+    return tabulate(rows, [*entries[0]], tablefmt="simple", maxcolwidths=widths)
+
+
+def _markdown(entries: Sequence[Entry]) -> str:
+    rows = [[escape(_cell(value)) for value in entry.values()] for entry in entries]
+    return table("l" * len(entries[0]), [*entries[0]], rows)
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case int():
+            return f"{value / 1e9:.2f} B"
+        case list():
+            return ", ".join(value)
+        case dict():
+            return ", ".join(f"{word} {number:g}" for word, number in value.items())
+    return str(value)
+
+
+LIST_FORMATS: Mapping[str, Callable[[Sequence[Entry]], str]] = {"table": _text, "json": dumps, "markdown": _markdown}
+
+
+def explain(name: str) -> Entry:
+    """What a cause is, whom it concerns, and its source. Raises `UsageError` for one that there is not."""
+    if (entry := causes.known(name)) is not None:
+        concerned = {"backends": sorted(entry.backends), "releases": [*entry.releases]}
+        return {"cause": name, "why": entry.summary, **concerned, "source": entry.source}
+    if name in witnesses.CAUSES:
+        summary, source = witnesses.CAUSES[name]
+        return {"cause": name, "why": summary, "of": "what a processor executes", "source": source}
+    near = difflib.get_close_matches(name, every_cause(), n=3)
+    hint = f"did you mean {names(map(repr, near), last='or')}? " if near else ""
+    raise UsageError(f"unknown cause {name!r}; {hint}crosscheck list causes shows all {len(every_cause()):,}")
+
+
+def every_cause() -> list[str]:
+    """The names that `explain` knows."""
+    return [*causes.CAUSES, *causes.NO_NUMBER, *witnesses.CAUSES]
+
+
+def _told(cause: Entry) -> str:
+    name, why, *facts = ((what, _cell(fact)) for what, fact in cause.items())
+    return "\n".join([name[1], f"  {why[1]}", *(f"  {what}: {fact}" for what, fact in facts if fact)])
+
+
+def _page(cause: Entry) -> str:
+    name, why, *facts = ((what, escape(_cell(fact))) for what, fact in cause.items())
+    return "\n\n".join([f"## {name[1]}", why[1], "\n".join(f"- **{what}**: {fact}" for what, fact in facts if fact)])
+
+
+CAUSE_FORMATS: Mapping[str, Callable[[Entry], str]] = {"table": _told, "json": dumps, "markdown": _page}
+
+
+def is_model(component: configs.ComponentConfig) -> bool:
+    """Whether a component computes: schedulers, tokenizers and processors do not."""
+    return not component.class_name.removesuffix("Fast").endswith(("Scheduler", "Tokenizer", "Processor", "Extractor"))

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from crosscheck import pipelines
 from crosscheck.backends.analytic.options import NoClosedForm
 from crosscheck.generation import Generation
@@ -71,11 +69,6 @@ def sweep(
     for (index, *_), found in zip(traced, _traced(traced, engine, jobs), strict=True):
         points[index] = found
     return [point for point in points if point is not None]
-
-
-def dumps(points: Sequence[Point]) -> str:
-    """The points as JSON."""
-    return msgspec.json.format(msgspec.json.encode(points), indent=1).decode() + "\n"
 
 
 def _square(point: Mapping[str, Any]) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from crosscheck.files import write_atomically
+from crosscheck.ledger import dumps
 from crosscheck.records import Ledger
 from crosscheck.report.bridges import bridges, cause_names, headline
 from crosscheck.report.comparison import Comparison, compare, regressions
@@ -18,6 +19,7 @@ from crosscheck.report.totals import breakdown, recommended
 from crosscheck.report.verdict import problems, sentence
 
 __all__ = [
+    "FORMATS",
     "Comparison",
     "compare",
     "index",
@@ -36,6 +38,9 @@ _NO_CHART = "The chart needs matplotlib: `pip install 'crosscheck[report]'`, and
 def markdown(ledger: Ledger, charts: Sequence[str] = ()) -> str:
     """The report; ``charts`` are the addresses of its images, relative to where it will lie."""
     return "\n\n".join(_blocks(ledger, charts)) + "\n"
+
+
+FORMATS: dict[str, Callable[[Ledger], str]] = {"table": summary, "json": dumps, "markdown": markdown}
 
 
 def write(ledger: Ledger, folder: Path) -> list[Path]:

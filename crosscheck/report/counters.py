@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crosscheck.files import write_atomically
+from crosscheck.ledger import dumps
 from crosscheck.records import Component, Counted, Failed, Ledger, Outcome, Skipped
 from crosscheck.report.bridges import cause_names, link
 from crosscheck.report.remarks import anchors, explanations, provenance
@@ -88,6 +89,9 @@ def write(ledger: Ledger, folder: Path) -> list[Path]:
 def markdown(ledger: Ledger, charts: Sequence[str] = ()) -> str:
     """The page; ``charts`` are the addresses of its images."""
     return "\n\n".join(_blocks(ledger, charts)) + "\n"
+
+
+FORMATS: dict[str, Callable[[Ledger], str]] = {"table": text, "json": dumps, "markdown": markdown}
 
 
 def _blocks(ledger: Ledger, charts: Sequence[str]) -> Iterator[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from crosscheck import causes
 from crosscheck.files import write_atomically
+from crosscheck.ledger import dumps
 from crosscheck.report.bridges import link
 from crosscheck.report.comparison import RECOMMENDED, UNSETTLED, Cell, Comparison, Row, numbered, reasons
 from crosscheck.report.remarks import anchors, explanations
@@ -44,6 +45,9 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
 def markdown(comparison: Comparison, charts: tuple[str, ...] = ()) -> str:
     """The comparison as a page; ``charts`` are the addresses of its images, relative to where it will lie."""
     return "\n\n".join(_blocks(comparison, charts)) + "\n"
+
+
+FORMATS: dict[str, Callable[[Comparison], str]] = {"table": text, "json": dumps, "markdown": markdown}
 
 
 def _blocks(comparison: Comparison, charts: tuple[str, ...]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crosscheck.files import write_atomically
+from crosscheck.ledger import dumps
 from crosscheck.report.chart import INK, SETTINGS, available, themed
 from crosscheck.report.text import WORDS, count, escape, percent, plain, table
 
@@ -27,9 +28,17 @@ def text(points: Sequence[Point]) -> str:
 def write(points: Sequence[Point], folder: Path) -> list[Path]:
     """Write ``sweep.md`` and its chart into ``folder``; each file appears whole or not at all."""
     drawn = {"sweep.svg": svg(points)} if available() and any(_counted(points)) else {}
-    page = ["# Sweep", *(f"![MACs of a generation]({name})" for name in drawn), *_blocks(points, escape, "pipe")]
-    pages = drawn | {"sweep.md": "\n\n".join(page) + "\n"}
+    pages = drawn | {"sweep.md": markdown(points, tuple(drawn))}
     return [write_atomically(folder / name, content) for name, content in pages.items()][::-1]
+
+
+def markdown(points: Sequence[Point], charts: Sequence[str] = ()) -> str:
+    """The page; ``charts`` are the addresses of its images."""
+    page = ["# Sweep", *(f"![MACs of a generation]({name})" for name in charts), *_blocks(points, escape, "pipe")]
+    return "\n\n".join(page) + "\n"
+
+
+FORMATS: dict[str, Callable[[Sequence[Point]], str]] = {"table": text, "json": dumps, "markdown": markdown}
 
 
 def _blocks(points: Sequence[Point], said: Callable[[str], str], style: str) -> Iterator[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 
 from crosscheck import witnesses
 from crosscheck.files import write_atomically
+from crosscheck.ledger import dumps
 from crosscheck.records import FLOPS_PER_MAC, Execution, Op, Term, Witness, Witnessed
 from crosscheck.report.text import count, details, escape, plain, plural, ratio, signed, signed_percent, stem, table
 from crosscheck.witnesses import account
@@ -97,6 +98,13 @@ def write(seen: Sequence[Witness], folder: Path) -> list[Path]:
 def markdown(seen: Sequence[Witness], charts: Sequence[str] = ()) -> str:
     """The page of one processor."""
     return "\n\n".join(_blocks(seen, charts)) + "\n"
+
+
+FORMATS: dict[str, Callable[[Witness], str]] = {
+    "table": text,
+    "json": dumps,
+    "markdown": lambda witness: markdown([witness]),
+}
 
 
 def _blocks(seen: Sequence[Witness], charts: Sequence[str]) -> Iterator[str]:
