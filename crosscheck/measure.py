@@ -441,6 +441,10 @@ def check(
     ``inputs`` and ``kwargs`` go to the forward. On meta tensors nothing is computed and each backend runs in a process
     of its own; real tensors are run as they are. The module, its inputs and torch are left as they were.
 
+    ``backends`` names some, or ``all``; the default is the core ones, and the two references are always among them.
+    ``time_limit`` is in seconds, for each. ``check(...)["thop"]`` is a backend's outcome: `Counted`, `Skipped` or
+    `Failed`.
+
     Raises `UncountedError` where the module can't be counted exactly: its own forward raises, reads values that meta
     tensors don't have, or runs an operator that may hold MACs and has no rule.
     """

@@ -62,7 +62,9 @@ class TensorSpec(Record, frozen=True, kw_only=True):
     name: str
     """The parameter it is given for; dotted inside dictionaries (``added_cond_kwargs.time_ids``)."""
     shape: Shape
+    """Sizes of its dimensions; () of a scalar."""
     dtype: str
+    """As torch names it: ``float32``."""
 
 
 class ModuleRow(Record, frozen=True, kw_only=True):
@@ -255,15 +257,20 @@ class Term(Record, frozen=True, kw_only=True):
     """One named cause with its exact, signed share of a gap, in MACs."""
 
     cause: str
+    """Its name, which ``crosscheck explain`` knows."""
     macs: int
+    """Beyond the reference; negative where the backend falls short of it."""
 
 
 class Measured(Record, frozen=True, kw_only=True, tag_field="status", tag="measured"):
     """A backend's own number, before it is held against the reference."""
 
     version: str
+    """Of the tool that was run."""
     macs: int
+    """What the tool returned, in MACs of one forward."""
     seconds: float
+    """That the tool took."""
     by_op: dict[str, int] = {}
     """MACs by headline op, where the tool tells them apart."""
     uncounted: dict[str, int] = {}
@@ -278,7 +285,9 @@ class Counted(Measured, frozen=True, kw_only=True, tag_field="status", tag="coun
     """A backend's number, its gap to the reference, and the terms that explain the gap."""
 
     gap: int
+    """``macs`` less the reference's."""
     terms: tuple[Term, ...]
+    """The causes that were predicted to apply, each with its share of the gap."""
     residual: int
     """``gap`` less the terms; explained means 0."""
     stale_excuse: str = ""
@@ -289,6 +298,7 @@ class Skipped(Record, frozen=True, kw_only=True, tag_field="status", tag="skippe
     """A backend that does not apply, and why."""
 
     reason: str
+    """In its own words: what is not installed, or which case it does not cover."""
     known: str = ""
     """The sourced cause that predicts this, if one does."""
 
@@ -297,7 +307,9 @@ class Failed(Record, frozen=True, kw_only=True, tag_field="status", tag="failed"
     """A backend that broke, in its own words."""
 
     error: str
+    """The first line of what was raised."""
     version: str = ""
+    """Of the tool that was run."""
     known: str = ""
     """The sourced cause that predicts this failure, if one does."""
 
@@ -325,9 +337,14 @@ class Recommended(Record, frozen=True, kw_only=True):
     """The total to use: conv + linear + attention + matmul."""
 
     status: Status
+    """``confirmed``: closed form and trace are equal; ``unconfirmed``: there is the trace alone; with ``unequal`` and
+    ``uncounted`` nothing is recommended."""
     macs: int | None = None
+    """None where nothing is recommended."""
     flops: int | None = None
+    """Two for each MAC."""
     by_op: dict[str, int] = {}
+    """MACs by op of the headline, whose sum ``macs`` is."""
     causal_macs: int | None = None
     """The total with causal attention counted as its triangle, where that differs."""
     reason: str = ""
@@ -351,17 +368,25 @@ class Component(Record, frozen=True, kw_only=True):
     """One component at batch 1 under every backend. ``component["thop"]`` is that backend's outcome."""
 
     name: str
+    """As the pipeline calls it: ``unet``, ``vae_decoder``; a module by itself goes by its class."""
     class_name: str
+    """Without its module: ``UNet2DConditionModel``."""
     entry: str = "forward"
     """The method that was entered: ``forward``, ``decode`` or ``encode``."""
     params: int
+    """Elements of all its parameters, tied ones once."""
     inputs: tuple[TensorSpec, ...]
+    """The tensors that it was given, at batch 1."""
     recommended: Recommended
+    """The total of one forward."""
     backends: dict[str, Outcome]
+    """The outcome of each, by its name."""
     other_ops: dict[str, int] = {}
     """Output elements of the ops outside the headline, by op."""
     notes: tuple[str, ...] = ()
+    """What a reader has to know of these numbers, a sentence each."""
     census: Census | None = None
+    """What ran."""
 
     def __getitem__(self, backend: str) -> Outcome:
         """The outcome of ``backend``; a `UsageError` lists what there is."""
@@ -375,31 +400,41 @@ class GenerationCase(Record, frozen=True, kw_only=True):
     """One distinct input of a component in a generation."""
 
     inputs: tuple[TensorSpec, ...]
+    """As they really are, with the batch."""
     calls: int
+    """Times that it was called with this input."""
     batch_size: int
+    """Images times guidance branches."""
     macs: int | None
     """Of one call, by the reference."""
     analytic: int | None = None
+    """The same by the closed form; None where there is none."""
     aten: int | None = None
+    """The same by the trace."""
 
 
 class GenerationComponent(Record, frozen=True, kw_only=True):
     """All calls of one component in a generation."""
 
     name: str
+    """As of its `Component`."""
     calls: int
+    """Times that it was called, with any input."""
     batch_size: int | None
     """None where the calls differ in it."""
     macs: int | None
     """Of all calls together."""
     cases: tuple[GenerationCase, ...]
+    """Its distinct inputs."""
 
 
 class Generation(Record, frozen=True, kw_only=True):
     """What one call of the pipeline really runs."""
 
     components: tuple[GenerationComponent, ...]
+    """Each that was called, once."""
     recommended: Recommended
+    """The total of all calls of all components."""
     outside_macs: int
     """MACs run by the pipeline outside every component: beside the total, never in it."""
 
@@ -408,13 +443,19 @@ class Workload(Record, frozen=True, kw_only=True):
     """What the pipeline was asked for; sizes in pixels. None where the pipeline takes no such argument."""
 
     batch_size: int
+    """Images of a generation, guidance branches not counted."""
     height: int | None = None
     """Of the image that goes in, where the pipeline takes its size from one."""
     width: int | None = None
+    """As the height."""
     frames: int | None = None
+    """Of a video."""
     steps: int | None = None
+    """``num_inference_steps``: a scheduler may call the denoiser more or less often."""
     guidance_scale: float | None = None
+    """Of classifier-free guidance; most pipelines double the batch where it is above 1."""
     scheduler: str = ""
+    """Its class."""
 
 
 Verdict: TypeAlias = Literal["reproduced", "ambiguous", "near", "refuted"]
@@ -549,12 +590,14 @@ class Primitive(Record, frozen=True, kw_only=True):
     macs: int | None
     """Of one call; None where the log gives no size."""
     count: int = 1
+    """How many of them."""
 
 
 class Kernel(Record, frozen=True, kw_only=True):
     """One kernel that a GPU ran, and its counters."""
 
     name: str
+    """As the profiler gives it."""
     grid: Shape
     """Blocks in each dimension."""
     block: Shape
@@ -569,11 +612,15 @@ class Execution(Record, frozen=True, kw_only=True):
     """Operations alike that a processor ran, and what it ran for each."""
 
     op: Op
+    """``conv``, ``linear``, ``attention`` or ``matmul``."""
     aten: str
+    """The operator that ran, e.g. ``addmm``."""
     shapes: tuple[Shape, ...]
     """Of its tensor inputs, in order."""
     out: Shape
+    """Shape of its result."""
     is_causal: bool = False
+    """Of attention."""
     transposed: bool = False
     """Of a convolution."""
     paths: tuple[str, ...]
@@ -581,7 +628,9 @@ class Execution(Record, frozen=True, kw_only=True):
     macs: int
     """Of one, by its shapes."""
     primitives: tuple[Primitive, ...] = ()
+    """What the CPU's libraries logged for one."""
     kernels: tuple[Kernel, ...] = ()
+    """What the GPU ran for one."""
 
 
 class Speed(Record, frozen=True, kw_only=True):
@@ -601,6 +650,7 @@ class Witnessed(Record, frozen=True, kw_only=True):
     """One component with what a processor executed for one forward of it."""
 
     name: str
+    """As of a `Component`; so are the next three."""
     class_name: str
     params: int
     inputs: tuple[TensorSpec, ...]
@@ -609,9 +659,11 @@ class Witnessed(Record, frozen=True, kw_only=True):
     recommended: int | None
     """MACs of one forward, by the reference."""
     executions: tuple[Execution, ...]
+    """What ran, alike ones together."""
     elsewhere: tuple[Primitive, ...] = ()
     """Products that the library logged outside every operation."""
     speed: Speed | None = None
+    """Measured on a GPU alone."""
 
     @property
     def macs(self) -> int | None:
@@ -646,13 +698,19 @@ class Ledger(Record, frozen=True, kw_only=True):
     """The record of a run: raw totals, census, and the reconciliation made from them."""
 
     schema: int
+    """Of the record's form, 1."""
     model: str
+    """Its label: a catalogue name, a folder's, a hub id, or a class."""
     pipeline: str = ""
+    """Its class; empty where there is none."""
     workload: Workload | None = None
     """None where modules were counted by themselves, without a pipeline; so is ``generation``."""
     environment: dict[str, str]
+    """Releases by package, with ``python`` and ``device``."""
     components: tuple[Component, ...]
+    """Each once, at batch 1."""
     generation: Generation | None = None
+    """What one call of the pipeline runs."""
 
     def component(self, name: str) -> Component:
         """The component called ``name``; a `UsageError` lists what there is."""

@@ -95,7 +95,8 @@ def check_pipeline(
     ``model`` is a catalogue name, a folder in the hub's layout, a hub id, or a diffusers pipeline of the caller's.
     Sizes are pixels; None takes the model's own default, else the pipeline's, 30 steps. ``scheduler`` names a
     diffusers scheduler class. Anything else goes to the pipeline's call; images, masks and labels it needs are made
-    where none are given. The pipeline is left as it was.
+    where none are given. The pipeline is left as it was. ``backends`` and ``time_limit`` are as `check` has them;
+    ``progress`` is told the case and the tool that are done.
 
     Raises `UsageError` for a size or name that is not allowed, `ConfigError` for a folder that is not.
     """

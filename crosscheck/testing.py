@@ -1,7 +1,7 @@
 """The laws that every backend is tested with, for authors of backends too.
 
 A law takes the name of a registered backend and raises `BrokenLawError`, saying what was counted and what the law
-wants, or returns. ``known`` names causes by which a tool is known to break it::
+wants, or returns. What the backend's causes explain is taken off its numbers first. `LAWS` has them all::
 
     from crosscheck import testing
 

@@ -18,9 +18,13 @@ class Cause(NamedTuple):
     """One named reason, the backends it applies to, and how much it explains."""
 
     name: str
+    """As reports have it, with its tool first: ``thop-layernorm-4``."""
     summary: str
+    """A sentence for readers."""
     source: str
+    """File and lines of the tool, and its release where that is not the one of `crosscheck.causes`."""
     backends: frozenset[str]
+    """Those it applies to."""
     predict: Callable[[Census], int]
     """MACs that the backend counts beyond the reference (negative: short of it) for this reason."""
     only_in: str = ""
@@ -45,7 +49,9 @@ class NoNumber(NamedTuple):
     source: str
     backends: frozenset[str]
     words: re.Pattern[str]
+    """What its own words have to match."""
     applies: Callable[[Census], bool]
+    """Whether it is predicted for what ran."""
     outcome: type[Failed | Skipped] = Failed
     only_in: str = ""
 
@@ -68,7 +74,7 @@ def cause(
     seen_in: tuple[str, ...] = (),
     of: Literal["seen", "ran", "given"] = "seen",
 ) -> Callable[[Callable[[Census], int]], Callable[[Census], int]]:
-    """Declare the decorated function as what a cause predicts."""
+    """Declare the decorated function as what a cause predicts; the rest is as of `Cause`."""
 
     def add(predict: Callable[[Census], int]) -> Callable[[Census], int]:
         CAUSES[name] = Cause(name, summary, source, backends, predict, only_in, seen_in, of)
