@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO, Typ
 import typer
 
 from crosscheck import completion
-from crosscheck.records import CrosscheckError, UsageError
+from crosscheck.records import CrosscheckError, UsageError, meant
 
 if TYPE_CHECKING:
     from crosscheck.measure import Progress
@@ -301,8 +301,10 @@ def formula(
     parts = closed.parts(configs.read(folder, name), configs.stated(folder), batch_size=batch_size, **asked)
     chosen = [part for part in parts if component in (None, part.name)]
     if not chosen:
-        allowed = ", ".join(part.name for part in parts) or "none of this model"
-        raise UsageError(f"no closed form for component {component!r} of {name}; allowed: {allowed}")
+        names = [part.name for part in parts]
+        hint = meant(component or "", names)
+        allowed = ", ".join(names) or "none of this model"
+        raise UsageError(f"no closed form for component {component!r} of {name}; {hint}allowed: {allowed}")
     _show(pages.FORMATS[form]([*map(closed.written, chosen)]))
     return 0
 
@@ -340,16 +342,16 @@ def sweep(
     _beside(json)
     axes = _arguments(height, width, frames, batch_size, steps, guidance_scale, scheduler)
     points = sweeps.sweep(models, {name: values for name, values in axes.items() if values}, engine=engine)
+    failed = [point for point in points if point.macs is None]
+    if len(failed) == len(points):
+        raise UsageError(f"no point could be counted; the first says: {failed[0].error}")
     _show(pages.FORMATS[form](points))
     if output:
         _wrote(pages.write(points, output))
     if json:
         _save(points, json)
-    failed = [point for point in points if point.macs is None]
     for point in failed:
         _say(f"{point.model}: {point.error}")
-    if len(failed) == len(points):
-        raise UsageError(f"no point could be counted; the first says: {failed[0].error}")
     return UNEXPLAINED if failed else 0
 
 
@@ -529,7 +531,7 @@ def list_(
     from crosscheck import listing
 
     if what not in listing.LISTS:
-        raise UsageError(f"can't list {what!r}; allowed: {', '.join(listing.LISTS)}")
+        raise UsageError(f"can't list {what!r}; {meant(what, listing.LISTS)}allowed: {', '.join(listing.LISTS)}")
     _show(listing.LIST_FORMATS[form](listing.LISTS[what]()))
     return 0
 

@@ -72,7 +72,8 @@ def read(folder: Path, name: str) -> PipelineConfig:
     """Read a folder in the hub's layout. Raises `ConfigError`, naming file and key, for what is not allowed."""
     index_path = folder / "model_index.json"
     if not index_path.is_file():
-        raise ConfigError(f"{folder} has no model_index.json; allowed: a diffusers pipeline folder")
+        above = f"; did you mean {folder.parent}?" if (folder.parent / index_path.name).is_file() else ""
+        raise ConfigError(f"{folder} has no model_index.json; allowed: a diffusers pipeline folder{above}")
     index = read_json(index_path)
     components: list[ComponentConfig] = []
     options: dict[str, Any] = {}

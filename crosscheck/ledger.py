@@ -27,6 +27,7 @@ from crosscheck.records import (
 MAX_BYTES = 16_000_000
 
 T = TypeVar("T")
+_WANTED = "give a file that crosscheck wrote with --json or -o"
 
 
 #: Packages whose release decides a count.
@@ -96,7 +97,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:  # a pipe has no size
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
+        raise ConfigError(f"{path}: can't be read: {error.strerror}; {_WANTED}") from error
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path}: too long; allowed: up to {MAX_BYTES:,} bytes")
     return content
@@ -115,7 +116,7 @@ def _decoded(path: Path, content: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not a ledger: {error}") from error
+        raise ConfigError(f"{path}: not a ledger: {error}; {_WANTED}") from error
 
 
 def contradictions(ledger: Ledger) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -11,8 +10,8 @@ from tabulate import tabulate
 from crosscheck import backends, causes, configs, witnesses
 from crosscheck.backends import analytic
 from crosscheck.ledger import dumps
-from crosscheck.records import UsageError
-from crosscheck.report.text import WORDS, escape, names, table
+from crosscheck.records import UsageError, meant
+from crosscheck.report.text import WORDS, escape, table
 
 Entry: TypeAlias = Mapping[str, Any]
 """One of a list: texts, whole numbers, lists of texts, or a workload."""
@@ -102,8 +101,7 @@ def explain(name: str) -> Entry:
     if name in witnesses.CAUSES:
         summary, source = witnesses.CAUSES[name]
         return {"cause": name, "why": summary, "of": "what a processor executes", "source": source}
-    near = difflib.get_close_matches(name, every_cause(), n=3)
-    hint = f"did you mean {names(map(repr, near), last='or')}? " if near else ""
+    hint = meant(name, every_cause())
     raise UsageError(f"unknown cause {name!r}; {hint}crosscheck list causes shows all {len(every_cause()):,}")
 
 

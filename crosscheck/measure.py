@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import inspect
 import io
 import multiprocessing
 import os
@@ -41,6 +42,7 @@ from crosscheck.records import (
     TracedGraph,
     UncountedError,
     UsageError,
+    named,
     one_line,
 )
 
@@ -70,6 +72,8 @@ def measure(
 
     ``known`` holds what was counted already, by the case's name: it is not counted again.
     """
+    if not (isinstance(time_limit, int | float) and time_limit > 0):
+        raise UsageError(f"time limit: got {time_limit!r}; allowed: seconds, more than 0")
     jobs = [
         (i, tuple(name for name in group if name not in known.get(case.name, NOTHING).outcomes))
         for i, case in sorted(enumerate(cases), key=lambda entry: -_size(entry[1]))  # the longest first
@@ -457,8 +461,18 @@ def check(
     trace = result.outcomes["aten"]
     if not isinstance(trace, Measured):
         reason = trace.error if isinstance(trace, Failed) else trace.reason
-        raise UncountedError(f"{type(module).__name__}: {reason}")
+        raise UncountedError(f"{type(module).__name__}: {reason}{_misgiven(module, inputs, kwargs)}")
     return reconcile.component(case, result, params(module), environment(case.device), notes(case))
+
+
+def _misgiven(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """What a forward takes, where it can't be called with what it was given."""
+    signature = inspect.signature(module.forward)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return f"; its forward takes ({', '.join(map(str, signature.parameters.values()))})"
+    return ""
 
 
 def case_of(
@@ -470,7 +484,9 @@ def case_of(
     from crosscheck.trees import map_tensors, specs, tensors
 
     if not isinstance(module, torch.nn.Module):
-        raise UsageError(f"got a {type(module).__name__}; allowed: a torch.nn.Module and its inputs")
+        raise UsageError(
+            f"got {named(module)}; allowed: a torch.nn.Module and its inputs (check_pipeline takes pipelines)"
+        )
     held = [*module.parameters(), *module.buffers(), *(t for _, t in tensors((args, dict(kwargs))))]
     device = "meta" if any(t.is_meta for t in held) else held[0].device.type if held else "cpu"
     if device == "meta":

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from crosscheck import configs, vocabulary
-from crosscheck.records import ConfigError, CrosscheckError, UsageError, one_line
+from crosscheck.records import ConfigError, CrosscheckError, UsageError, meant, named, one_line
 
 #: Modules of one model. Published: SDXL's UNet has 1,930.
 MAX_PARTS = 20_000
@@ -24,7 +24,10 @@ def load(model: Any) -> tuple[str, Any, dict[str, Any]]:
         from diffusers import DiffusionPipeline
 
         if not isinstance(model, DiffusionPipeline):
-            raise UsageError(f"got a {type(model).__name__}; allowed: a model's name, a folder or a diffusers pipeline")
+            raise UsageError(
+                f"got {named(model)}; allowed: a model's name, a folder or a diffusers pipeline "
+                "(crosscheck.check takes modules)"
+            )
         return type(model).__name__, model, {}
     name, folder = locate(str(model))
     stated = {key: value for key, value in configs.stated(folder).items() if key in configs.WORKLOAD}
@@ -36,17 +39,18 @@ def locate(model: str) -> tuple[str, Path]:
     if model in configs.catalogue():
         return model, configs.CATALOGUE / model
     path = Path(model)
-    if path.is_dir():
+    if model and path.is_dir():
         return path.resolve().name, path
     if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not path.exists():
         from crosscheck import hub
 
         return model, hub.fetch(model)
-    near = difflib.get_close_matches(model, configs.catalogue(), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    address = re.search(r"huggingface\.co/([\w.-]+/[\w.-]+)", model)
+    hint = f"did you mean {address[1]!r}? " if address else meant(model, configs.catalogue())
+    but = "; a file is none of these: a model is known by its configs, not its weights" if path.is_file() else ""
     raise UsageError(
         f"unknown model {model!r}; {hint}allowed: {', '.join(configs.catalogue())}, a pipeline's folder, or a hub id "
-        "org/name"
+        f"org/name{but}"
     )
 
 

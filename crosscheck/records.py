@@ -6,7 +6,8 @@ One multiply-accumulate (MAC) is two floating-point operations (FLOPs); this is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
@@ -50,6 +51,33 @@ def one_line(error: BaseException, plain: tuple[type[BaseException], ...] = (Cro
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     text = text.encode(errors="replace").decode()
     return text if text and isinstance(error, plain) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def meant(got: str, allowed: Iterable[str]) -> str:
+    """``did you mean 'thop'? ``, to go before what is allowed; empty where nothing is near ``got``."""
+    known = {name.casefold(): name for name in allowed}
+    parts = [part.strip() for part in got.casefold().split(",")]
+    if len(parts) > 1 and all(part in known for part in parts):
+        return f"did you mean {' and '.join(repr(known[part]) for part in parts)}, each by itself? "
+    (word, *_) = parts
+    near = [word] if word in known else [name for name in known if word and name.startswith(word)]
+    near = near or [name for name in known if len(word) > 2 and word in name]
+    near = near or difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {' or '.join(repr(known[name]) for name in sorted(near, key=len)[:3])}? " if near else ""
+
+
+def named(got: object) -> str:
+    """What was given where something else was wanted, as a reader calls it."""
+    if got is None:
+        return "None"
+    return f"the class {got.__name__}" if isinstance(got, type) else f"a {type(got).__name__}"
+
+
+def listed(what: str, got: object) -> None:
+    """Refuse one thing, or a text, where several in a list are wanted."""
+    if isinstance(got, str) or not isinstance(got, Iterable):
+        example = f", such as [{got!r}]" if isinstance(got, str) else ""
+        raise UsageError(f"{what}: got {got!r}; allowed: a list{example}")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -393,7 +421,10 @@ class Component(Record, frozen=True, kw_only=True):
         try:
             return self.backends[backend]
         except KeyError:
-            raise UsageError(f"no outcome of backend {backend!r}; this run has: {', '.join(self.backends)}") from None
+            hint = meant(backend, self.backends)
+            raise UsageError(
+                f"no outcome of backend {backend!r}; {hint}this run has: {', '.join(self.backends)}"
+            ) from None
 
 
 class GenerationCase(Record, frozen=True, kw_only=True):
@@ -717,7 +748,8 @@ class Ledger(Record, frozen=True, kw_only=True):
         for component in self.components:
             if component.name == name:
                 return component
-        raise UsageError(f"no component {name!r}; this run has: {', '.join(c.name for c in self.components)}")
+        names = [component.name for component in self.components]
+        raise UsageError(f"no component {name!r}; {meant(name, names)}this run has: {', '.join(names)}")
 
     def to_json(self) -> str:
         """The ledger as JSON (schema 1)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import gc
 import inspect
 import logging
@@ -40,6 +39,8 @@ from crosscheck.records import (
     UncountedError,
     UsageError,
     Workload,
+    meant,
+    named,
 )
 
 if TYPE_CHECKING:
@@ -315,8 +316,7 @@ def _check_arguments(pipe: Any, call: Mapping[str, Any]) -> None:
     known = [name for name, p in inspect.signature(pipe.__call__).parameters.items() if p.kind is not p.VAR_KEYWORD]
     for name in call:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = meant(name, known)
             raise UsageError(f"{type(pipe).__name__} takes no {name!r}; {hint}allowed: {', '.join(known)}")
 
 
@@ -360,14 +360,14 @@ def _scheduler(name: str, original: Any) -> Any:
     import diffusers
     from diffusers import SchedulerMixin
 
+    if not isinstance(name, str):
+        raise UsageError(f"scheduler: got {named(name)}; allowed: the name of a scheduler class of diffusers")
     cls: Any = getattr(diffusers, name, None) if name.isidentifier() else None
     if needed := getattr(cls, "_backends", None):  # what diffusers puts in place of a class that it can't import
         raise UsageError(f"scheduler {name!r} needs {', '.join(needed)}; install what is missing, or choose another")
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin) and issubclass(cls, diffusers.ConfigMixin)):
         known = [n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UsageError(f"unknown scheduler {name!r}; {hint}allowed: a scheduler class of diffusers")
+        raise UsageError(f"unknown scheduler {name!r}; {meant(name, known)}allowed: a scheduler class of diffusers")
     try:
         return cls.from_config(original.config)  # type: ignore[attr-defined]
     except Exception as error:

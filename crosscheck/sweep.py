@@ -14,7 +14,7 @@ from typing import Any
 from crosscheck import pipelines
 from crosscheck.backends.analytic.options import NoClosedForm
 from crosscheck.generation import Generation
-from crosscheck.records import HEADLINE, CrosscheckError, Record, UsageError, one_line
+from crosscheck.records import HEADLINE, CrosscheckError, Record, UsageError, listed, one_line
 from crosscheck.run import check_pipeline, check_workload
 
 #: Points of one sweep.
@@ -52,6 +52,9 @@ def sweep(
 
     Raises `UsageError` for an unknown model or too many points. Points are in the order of the axes.
     """
+    listed("models", models)
+    for name, values in axes.items():
+        listed(name, values)
     grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     located = [pipelines.locate(model) for model in models]
     if len(located) * len(grid) > MAX_POINTS:
@@ -60,7 +63,7 @@ def sweep(
     points: list[Point | None] = []
     traced: list[tuple[int, str, str, dict[str, Any]]] = []
     for name, folder in located:
-        form = _closed_form(name, folder) if not {"num_frames"} & set(axes) else None
+        form = _closed_form(name, folder) if axes.keys() <= {"height", "width", *_FIELDS} else None
         for point in asked:
             found = _reckoned(name, form, point) if form else None
             if found is None:

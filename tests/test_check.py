@@ -14,7 +14,7 @@ from modules import BLOCK, BLOCK_MACS, Block, Function, block, check_block, zero
 from torch import nn
 
 import crosscheck
-from crosscheck.records import Counted, Failed, Skipped, UncountedError, UsageError
+from crosscheck.records import Counted, CrosscheckError, Failed, Skipped, UncountedError, UsageError
 
 # What each counter says of the block, and why: GroupNorm at 5 x 32 x 64 elements in fvcore, attention 262,144,
 # one softmax MAC for each of 64 x 64 scores under the query-only rule.
@@ -62,6 +62,69 @@ def test_an_unknown_backend_is_refused_with_the_nearest_name():
     module, x = block()
     with pytest.raises(UsageError, match="unknown backend 'thopp'; did you mean 'thop'"):
         crosscheck.check(module, x, backends=("thopp",))
+
+
+MISUSED = {
+    "a text of backends": (
+        lambda module, x: crosscheck.check(module, x, backends="thop"),
+        "backends: got 'thop'; allowed: a list, such as ['thop']",
+    ),
+    "a number of backends": (
+        lambda module, x: crosscheck.check(module, x, backends=3),
+        "backends: got 3; allowed: a list",
+    ),
+    "no backend's name": (
+        lambda module, x: crosscheck.check(module, x, backends=[None]),
+        "unknown backend None; allowed: analytic",
+    ),
+    "no time": (
+        lambda module, x: crosscheck.check(module, x, time_limit=0),
+        "time limit: got 0; allowed: seconds, more than 0",
+    ),
+    "a text of time": (
+        lambda module, x: crosscheck.check(module, x, time_limit="5"),
+        "time limit: got '5'; allowed: seconds",
+    ),
+    "None": (
+        lambda module, x: crosscheck.check(None, x),
+        "got None; allowed: a torch.nn.Module and its inputs (check_pipeline takes pipelines)",
+    ),
+    "a class": (
+        lambda module, x: crosscheck.check(type(module), x),
+        "got the class Linear; allowed: a torch.nn.Module",
+    ),
+    "an input is missing": (
+        lambda module, x: crosscheck.check(module),
+        "argument: 'input'; its forward takes (input: torch.Tensor)",
+    ),
+    "an input too many": (
+        lambda module, x: crosscheck.check(module, x, mask=x),
+        "argument 'mask'; its forward takes (input: torch.Tensor)",
+    ),
+    "a module as a pipeline": (
+        lambda module, x: crosscheck.check_pipeline(module),
+        "got a Linear; allowed: a model's name, a folder or a diffusers pipeline (crosscheck.check takes modules)",
+    ),
+    "no pipeline": (
+        lambda module, x: crosscheck.check_pipeline(None),
+        "got None; allowed: a model's name",
+    ),
+    "no name": (
+        lambda module, x: crosscheck.check_pipeline(""),
+        "unknown model ''; allowed: auraflow",
+    ),
+    "a scheduler's class": (
+        lambda module, x: crosscheck.check_pipeline(scheduler=type(module), backends=()),
+        "scheduler: got the class Linear; allowed: the name of a scheduler class of diffusers",
+    ),
+}
+
+
+@pytest.mark.parametrize(("misuse", "message"), MISUSED.values(), ids=MISUSED)
+def test_a_wrong_use_is_one_line_that_says_what_is_allowed(misuse, message):
+    with pytest.raises(CrosscheckError, match=re.escape(message)) as refused:
+        misuse(nn.Linear(3, 4), torch.zeros(2, 3))
+    assert "\n" not in str(refused.value)
 
 
 def test_what_is_no_module_is_refused():

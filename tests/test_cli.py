@@ -275,6 +275,7 @@ def test_what_there_is_is_shown_without_torch_or_a_counter(args, words):
 def spoiled(place: Path) -> None:
     """Everything that the refusals below name."""
     (place / "file").write_text("")
+    (place / "claims.toml").write_text('name = "x"\n')
     (place / "empty").mkdir()
     (place / "whole").mkdir()
     for name in ("good", "broken", "layers", "sample", "guided", "tokens", "hidden"):
@@ -313,7 +314,17 @@ REFUSED = {
     "run good --guidance-scale inf": "guidance scale: got inf; allowed",
     "run sd21-bas": "unknown model 'sd21-bas'; did you mean 'sd21-base'? allowed: auraflow, ",
     "run no/such/folder": "unknown model 'no/such/folder'; allowed",
-    "run file": "unknown model 'file'; allowed",
+    "run file": "org/name; a file is none of these: a model is known by its configs, not its weights",
+    "run GOOD,SD15": "unknown model 'GOOD,SD15'; allowed",
+    "run SD15,sdxl-base": "did you mean 'sd15' and 'sdxl-base', each by itself? allowed",
+    "run SDXL": "did you mean 'sdxl-base' or 'sdxl-refiner'? allowed",
+    "run https://huggingface.co/org/name/tree/main": "did you mean 'org/name'? allowed",
+    "run good/unet": "good/unet has no model_index.json; allowed: a diffusers pipeline folder; did you mean good?",
+    "run good -b FVCORE": "unknown backend 'FVCORE'; did you mean 'fvcore'? allowed",
+    "run good -b thop,fvcore": "did you mean 'thop' and 'fvcore', each by itself? allowed",
+    "formula sd15 --component vae": "did you mean 'vae_decoder' or 'vae_encoder'? allowed",
+    "formula sd15 --component unett": "'unett' of sd15; did you mean 'unet'? allowed",
+    "explain LayerNorm": "did you mean 'thop-layernorm-4' or 'thop-layernorm-2' or 'fvcore-layernorm-5'?",
     "run good -b thopp": "unknown backend 'thopp'; did you mean 'thop'? allowed: analytic, aten, thop,",
     "run empty": "empty has no model_index.json; allowed: a diffusers pipeline folder",
     "run broken": "broken/unet/config.json: not valid JSON",
@@ -331,7 +342,10 @@ REFUSED = {
     "report good.json": "Missing option '-o'",
     "report -o new": "Missing argument 'LEDGER...'",
     "report good.json -o file": "can't write to file: File exists",
-    "report nosuch.json -o new": "nosuch.json: can't be read: No such file or directory",
+    "report nosuch.json -o new": "nosuch.json: can't be read: No such file or directory; give a file that crosscheck "
+    "wrote with --json or -o",
+    "report claims.toml -o new": "claims.toml: not a ledger: JSON is malformed: invalid character (byte 4); give a "
+    "file that crosscheck wrote",
     "report empty -o new": "empty: can't be read: Is a directory",
     "report file -o new": "file: not a ledger: Input data was truncated",
     "report schema.json -o new": "schema.json: schema 2; allowed: 1; read it with the crosscheck that wrote it",
@@ -346,6 +360,7 @@ REFUSED = {
     "gate good.json": "unknown model 'tiny'; allowed",
     "gate module.json": "module.json is of a module by itself; give the ledger of a pipeline",
     "list": "Missing argument 'backends|models|causes'",
+    "list model": "can't list 'model'; did you mean 'models'? allowed: backends, models, causes",
     "list nonsense": "can't list 'nonsense'; allowed: backends, models, causes",
 }
 
@@ -368,6 +383,7 @@ def test_bad_input_is_refused_in_one_line_before_torch_is_imported(spoils, args,
 REFUSED_BY_THE_PIPELINE = {
     "--height 515": "StableDiffusionPipeline rejects this call: `height` and `width` have to be divisible by 8",
     "--scheduler HeunDiscretScheduler": "'HeunDiscretScheduler'; did you mean 'HeunDiscreteScheduler'?",
+    "--scheduler DDIM": "'DDIM'; did you mean 'DDIMScheduler' or",
 }
 
 

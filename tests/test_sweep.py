@@ -207,9 +207,26 @@ def test_a_point_that_fails_is_said_and_the_exit_status_too(place):
     ],
 )
 def test_bad_input_is_one_line(place, args, message):
-    done = cli("sweep", *args)
-    assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1]
+    assert message in refused(cli("sweep", *args))
+
+
+def test_an_axis_that_there_is_not_is_not_left_out(place):
+    """A closed form that does not know it would give the number of another workload."""
+    (point,) = sweep.sweep([str(tiny.folder(place / "tiny"))], {"hieght": [64]})
+    assert point.macs is None
+    assert "takes no 'hieght'; did you mean 'height'?" in point.error
+
+
+@pytest.mark.parametrize(
+    ("models", "axes", "message"),
+    [
+        ("sd15", {"height": [512]}, r"^models: got 'sd15'; allowed: a list, such as \['sd15'\]$"),
+        (["sd15"], {"height": 512}, r"^height: got 512; allowed: a list$"),
+    ],
+)
+def test_one_where_several_are_wanted_is_refused(models, axes, message):
+    with pytest.raises(UsageError, match=message):
+        sweep.sweep(models, axes)
 
 
 def test_a_name_from_outside_is_harmless_on_the_page():

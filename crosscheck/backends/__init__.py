@@ -5,7 +5,6 @@ Nothing is imported until a backend is loaded, so that a missing or broken tool 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -13,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from packaging.version import InvalidVersion, Version
 
 from crosscheck.backends.interface import Backend, NotApplicable
-from crosscheck.records import UsageError
+from crosscheck.records import UsageError, listed, meant
 
 GROUP = "crosscheck.backends"
 
@@ -61,11 +60,11 @@ def choose(names: Sequence[str] | None) -> tuple[str, ...]:
     known = table()
     if names is None:
         return tuple(CORE)
+    listed("backends", names)
     wanted = tuple(known) if "all" in names else tuple(names)
     for name in wanted:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = meant(str(name), known)
             raise UsageError(f"unknown backend {name!r}; {hint}allowed: {', '.join([*known, 'all'])}")
     return tuple(dict.fromkeys((*REFERENCES, *wanted)))
 

@@ -12,7 +12,7 @@ import torch
 
 from crosscheck.ledger import environment
 from crosscheck.measure import params
-from crosscheck.records import SCHEMA, CrosscheckError, UsageError, Witness, Witnessed
+from crosscheck.records import SCHEMA, CrosscheckError, UsageError, Witness, Witnessed, meant
 from crosscheck.witnesses import cpu, gpu, subject
 
 
@@ -33,7 +33,9 @@ def observe(
     _possible(witness, dtype)
     ledger, cases = subject.of(model, asked)
     if component is not None and component not in cases:
-        raise UsageError(f"no component {component!r} in {ledger.model}; allowed: {', '.join(cases)}")
+        raise UsageError(
+            f"no component {component!r} in {ledger.model}; {meant(component, cases)}allowed: {', '.join(cases)}"
+        )
     machine = {"processor": _processor(), **environment("cpu"), **_libraries()}
     found: list[Witnessed] = []
     refused: dict[str, str] = {}
