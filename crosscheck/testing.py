@@ -5,6 +5,7 @@ wants, or returns. What the backend's causes explain is taken off its numbers fi
 
     from crosscheck import testing
 
+
     @pytest.mark.parametrize("law", testing.LAWS)
     def test_laws(law):
         law("my-counter")

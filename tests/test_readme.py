@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""What the README and CONTRIBUTING say is so."""
 
 import inspect
 import re
@@ -26,11 +26,12 @@ from crosscheck.report import scoreboard
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PROSE = " ".join(README.split())
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
-    """The README's code in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    """Their code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README + CONTRIBUTING, flags=re.MULTILINE | re.DOTALL)
 
 
 def cells(line: str) -> list[str]:
@@ -146,9 +147,9 @@ def test_the_models_and_backends_it_runs_exist():
     for command, *words in COMMANDS:
         for before, word in pairwise([command, *words]):
             if before == "-b":
-                assert word in backends.CORE
+                assert word in {*backends.CORE, "all"}
             elif command == "run" and not before.startswith("-") and not word.startswith("-"):
-                assert word in configs.catalogue()
+                assert word in {*configs.catalogue(), "NAME"}
 
 
 def test_the_lists_it_names_exist():
@@ -157,17 +158,29 @@ def test_the_lists_it_names_exist():
     assert set(named) == set(listing.LISTS)
 
 
-def test_the_extras_it_installs_exist():
+def test_the_extras_they_install_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (extras,) = re.findall(r"-e '\.\[(.*?)\]'", README)
-    assert set(extras.split(",")) <= project["optional-dependencies"].keys()
+    installed = re.findall(r"-e '\.\[(.*?)\]'", README + CONTRIBUTING)
+    assert len(installed) == 2
+    for extras in installed:
+        assert set(extras.split(",")) <= project["optional-dependencies"].keys()
 
 
-def test_its_links_lead_somewhere():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+@pytest.mark.parametrize(("text", "folder"), [(README, ROOT), (CONTRIBUTING, ROOT / ".github")], ids=["README", "more"])
+def test_their_links_lead_somewhere(text, folder):
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     assert links
     for link in links:
-        assert (ROOT / link).exists(), link
+        file, _, title = link.partition("#")
+        assert (folder / file).exists(), link
+        titles = re.findall(r"^#+ (.*)$", (folder / file).read_text(), re.MULTILINE) if title else []
+        assert not title or title in [heading.lower().replace(" ", "-") for heading in titles], link
+
+
+def test_the_files_of_tests_it_names_exist():
+    named = re.findall(r"tests/\w+\.py", CONTRIBUTING)
+    assert len(named) > 5
+    assert all((ROOT / name).exists() for name in named)
 
 
 # -- its python --------------------------------------------------------------------------------------------------------
@@ -197,10 +210,10 @@ def test_the_python_example_runs(monkeypatch):
 
 def test_the_example_of_a_backend_is_found_and_counts(tmp_path, monkeypatch):
     """A package with the README's class and entry point, and a tool that gives the parameters."""
-    (example,) = (code for code in blocks("python") if "Backend" in code)
+    (example,) = (code for code in blocks("python") if "Backend)" in code)
     (table,) = (tomllib.loads(text) for text in blocks("toml") if "entry-points" in text)
     entries = table["project"]["entry-points"][backends.GROUP]
-    site = plugins.install(tmp_path / "package", entries, {"my_package": f"import my_counter\n{example}"})
+    site = plugins.install(tmp_path / "package", entries, {"my_package": example})
     monkeypatch.syspath_prepend(site)
 
     def count(entry, inputs):
