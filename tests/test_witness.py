@@ -394,7 +394,7 @@ def test_a_component_that_dies_or_hangs_costs_no_other(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("sd21-base --with cpu --component vae", "no component 'vae' in sd21-base; allowed: text_encoder, unet"),
+        ("sd21-base --with cpu --component vae", "no component 'vae' in sd21-base; did you mean 'vae_decoder'?"),
         ("sd21-base --with cpu --dtype bfloat16", "--dtype 'bfloat16' with the CPU witness; allowed: float32"),
         ("sd21-base --with gpu", "'gpu' is not one of 'cpu', 'ncu'"),
         ("sd21-bse --with cpu", "did you mean 'sd21-base'?"),
