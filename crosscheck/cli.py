@@ -43,7 +43,23 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _release(asked: bool) -> None:
+    if asked:
+        from crosscheck import __version__
+
+        _print(f"crosscheck {__version__}", sys.stdout)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the release.", callback=_release)] = False,
+) -> None:
+    """Before any command."""
 
 
 def main() -> NoReturn:

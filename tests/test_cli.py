@@ -14,6 +14,7 @@ import tiny
 from command import TORCH_AND_TOOLS, arguments, cli, environment, refused
 from msgspec.structs import replace
 
+import crosscheck
 from crosscheck import cli as command_line
 from crosscheck.records import Component, Counted, Ledger, Recommended
 
@@ -621,3 +622,9 @@ def test_a_cause_is_explained(cause, lines):
 def test_an_unknown_cause_is_one_line_with_what_is_near():
     line = refused(cli("explain", "thop-layernorm"))
     assert "unknown cause 'thop-layernorm'; did you mean 'thop-layernorm-4'" in line
+
+
+def test_the_release_is_told():
+    done = cli("--version", without=TORCH_AND_TOOLS)
+    assert (done.returncode, done.stdout) == (0, f"crosscheck {crosscheck.__version__}\n")
+    assert cli("run", "-h", without=TORCH_AND_TOOLS).stdout == cli("run", "--help", without=TORCH_AND_TOOLS).stdout
