@@ -96,7 +96,7 @@ class TensorSpec(Record, frozen=True, kw_only=True):
 
 
 class ModuleRow(Record, frozen=True, kw_only=True):
-    """Census: modules alike in everything but their place."""
+    """Census: modules alike in everything but their place: what ran in them too."""
 
     class_name: str
     """Exact class with its module, e.g. ``torch.nn.modules.linear.Linear``."""

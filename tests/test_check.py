@@ -644,3 +644,27 @@ def test_products_of_a_backward_without_a_rule_are_refused(device):
     linear = Function(gradient, layer=nn.Linear(4, 5)).to(device)
     check = crosscheck.check(linear, zeros(3, 4, device=device), backends=("aten",))
     assert check.recommended.macs == 3 * 4 * 5 + 3 * 5 * 4  # forward, and the gradient of the input
+
+
+class Attend(nn.Module):
+    def forward(self, query, key):
+        return F.scaled_dot_product_attention(query, key, key)
+
+
+class AttendsToBoth(nn.Module):
+    """Three modules alike in all but what they run."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.text, self.second = Attend(), Attend(), Attend()
+
+    def forward(self, image, text):
+        return self.second(self.text(self.first(image, image), text), image)
+
+
+def test_modules_alike_share_a_row_of_the_census_where_they_ran_the_same():
+    census = crosscheck.check(AttendsToBoth(), torch.rand(1, 2, 16, 8), torch.rand(1, 2, 3, 8)).census
+    rows = {row.paths: sum(op.macs for op in census.ops if op.module == i) for i, row in enumerate(census.modules)}
+    # heads x queries x keys x (8 + 8), of two modules and of one
+    assert rows[("first",), ("second",)] == 2 * (2 * 16 * 16 * 16)
+    assert rows[(("text",),)] == 2 * 16 * 3 * 16

@@ -12,7 +12,7 @@ import functools
 import re
 import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from math import prod
@@ -85,6 +85,8 @@ class _ModuleKey(NamedTuple):
     mapped: bool
     derived: bool
     tokens: tuple[int, ...]
+    work: frozenset[tuple[Any, int]]
+    """What it ran, and how often."""
     root: bool
     """The module itself has a row of its own."""
 
@@ -505,6 +507,7 @@ class Tracer(TorchDispatchMode):
         """What ran, in distinct rows: modules alike share a row, and so do operations."""
         rows: dict[_ModuleKey, list[tuple[str, ...]]] = {}
         place: dict[int, _ModuleKey] = {}
+        work = self._work()
         for key, module in self._modules.items():
             parameters = _parameters(module) if key in self._outputs else ()
             positional = tuple(sorted(self._positional.get(key, ())))
@@ -525,6 +528,7 @@ class Tracer(TorchDispatchMode):
                 mapped=key in self._given_mapped,
                 derived=key in self._derived,
                 tokens=native[key] if any(native.get(key, ())) else (),
+                work=frozenset(work[key]),
                 root=self._paths[key][0] == "",
             )
             place[key] = alike
@@ -544,6 +548,17 @@ class Tracer(TorchDispatchMode):
             ),
             calls=self._call_rows(index, place),
         )
+
+    def _work(self) -> defaultdict[int, set[tuple[Any, int]]]:
+        """What each module ran, and how often."""
+        work: defaultdict[int, set[tuple[Any, int]]] = defaultdict(set)
+        for operation, count in self.ops.items():
+            work[operation.module].add((operation._replace(module=0), count))
+        for called, count in self.calls.items():
+            work[called.module].add((called._replace(module=0), count))
+        for (seen, module, function), count in self.attention.items():
+            work[module].add(((seen, function), count))
+        return work
 
     def _call_rows(self, index: dict[Any, int], place: dict[int, Any]) -> tuple[CallRow, ...]:
         merged: Counter[_CallKey] = Counter()
@@ -631,7 +646,7 @@ def _work(census: Census) -> Counter[Any]:
 
 
 def _module_row(alike: _ModuleKey, paths: list[tuple[str, ...]]) -> ModuleRow:
-    said = {name: value for name, value in alike._asdict().items() if name != "root"}
+    said = {name: value for name, value in alike._asdict().items() if name not in {"root", "work"}}
     return ModuleRow(**{**said, "parameters": dict(alike.parameters)}, paths=tuple(paths))
 
 
