@@ -157,21 +157,28 @@ def run(
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the ledger; a folder with several models.")
     ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="Write a page to explore, into DIR or the current folder.")
+    ] = False,
     form: Form = "table",
 ) -> int:
     """Count models under every backend and explain each difference."""
     from crosscheck import backends, pipelines, report
     from crosscheck import ledger as files
+    from crosscheck.report import explore
     from crosscheck.run import check_pipeline, check_pipelines
 
     chosen = models or ["sd21-base"]
+    pages = (output or Path()) if html else None
+    if html:
+        explore.require()
     backends.choose(backend)
     json_folder = json if json is not None and len(chosen) > 1 else None
     if len(chosen) > 1:
         _distinct((model, pipelines.locate(model)[0]) for model in chosen)
     if json is not None and not json_folder and json.is_dir():
         raise UsageError(f"--json {json} is a folder; with one model it names a file")
-    for folder in (output, json_folder):
+    for folder in (output, json_folder, pages):
         _writable(folder)
     _beside(json if not json_folder else None)
     options = {
@@ -189,6 +196,8 @@ def run(
         if output:
             _wrote(report.write(ledger, output))
             _save(ledger, output / f"{report.stem(ledger.model)}.json")
+        if pages:
+            _wrote(explore.write(ledger, pages))
         if json_folder:
             _save(ledger, json_folder / f"{report.stem(ledger.model)}.json")
         elif json:
@@ -205,13 +214,16 @@ def report_(
         list[Path], typer.Argument(metavar="LEDGER...", help="Ledgers that run, doctor and witness wrote.")
     ],
     output: Annotated[Path, typer.Option("-o", metavar="DIR", help="Where the reports go.")],
+    html: Annotated[bool, typer.Option("--html", help="Write pages to explore, too.")] = False,
 ) -> int:
     """Write reports from ledgers again, without torch; with a doctor's among them, the scoreboard of counters too."""
     from crosscheck import ledger as files
     from crosscheck import report
-    from crosscheck.report import counters, scoreboard
+    from crosscheck.report import counters, explore, scoreboard
     from crosscheck.report import witness as pages
 
+    if html:
+        explore.require()
     seen = {path: found for path in ledgers if (found := files.load_witness(path))}
     paths = [path for path in ledgers if path not in seen]
     loaded = _load(paths)
@@ -220,6 +232,8 @@ def report_(
     _wrote(pages.write([*seen.values()], output))
     for ledger in loaded:
         _wrote(report.write(ledger, output))
+        if html:
+            _wrote(explore.write(ledger, output))
     _index(loaded, output)
     models, doctors = [ledger for ledger in loaded if ledger.workload], [*filter(counters.is_doctors, loaded)]
     if models and doctors:

@@ -65,13 +65,20 @@ def provenance(ledger: Ledger) -> Iterator[str]:
         yield f"Not isolated, run in the main process: {names(inside)}."
 
 
-def _explanation(name: str, target: str) -> str:
+def explained(name: str) -> Iterator[str]:
+    """What a cause is, the releases it depends on, and its source, a line each; as it reads, not escaped."""
     known = causes.known(name)
     if known is None:
-        return f'- <a id="{target}"></a>**{escape(name)}**: No explanation on record.'
-    lines = [escape(known.summary), f"Source: {escape(known.source)}"]
-    lines[1:1] = [f"In {escape(names(known.releases, last='or'))}"] if known.releases else []
-    return f'- <a id="{target}"></a>**{escape(name)}**: {"<br>".join(lines)}'
+        yield "No explanation on record."
+        return
+    yield known.summary
+    if known.releases:
+        yield f"In {names(known.releases, last='or')}"
+    yield f"Source: {known.source}"
+
+
+def _explanation(name: str, target: str) -> str:
+    return f'- <a id="{target}"></a>**{escape(name)}**: {"<br>".join(map(escape, explained(name)))}'
 
 
 def _other_ops(ledger: Ledger) -> str:
