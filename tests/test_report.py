@@ -442,7 +442,7 @@ def test_without_matplotlib_the_report_says_how_to_get_the_chart(tmp_path: Path)
 
 def test_index_links_reports_and_ledgers() -> None:
     text = report.index([SAMPLE, replace(RESIDUAL, model="org/name")])
-    generations, forwards = tables(text)
+    generations, forwards, counters = tables(text)
     assert [
         "[sd21-base](sd21-base.md)",
         "26,234,368,094,208",
@@ -453,6 +453,9 @@ def test_index_links_reports_and_ledgers() -> None:
     assert generations[2][0] == "[org/name](org--name.md)"
     assert generations[2][3] == "**not settled**"
     assert ["", "unet", "402,128,732,160", "confirmed"] in forwards
+    # thop as shipped: 339,241,205,760 of 402,128,732,160 is 15.638 % less
+    row = dict(zip(counters[0], next(row for row in counters if row[0] == "sd21-base"), strict=True))
+    assert (row["One forward, GMACs"], row["thop-plain"]) == ("402.129", "-15.64 %")
 
 
 def test_summary_for_a_terminal() -> None:
