@@ -527,7 +527,9 @@ def audit(
         list[Path] | None,
         typer.Option(metavar="LEDGER", help="A run to take instead of running its model again; or a folder of them."),
     ] = None,
-    allow_code: Annotated[bool, typer.Option(help="Let a claim's model be module:function, and run it.")] = False,
+    allow_code: Annotated[
+        bool, typer.Option(help="Let a claim's model be module:function, and run it; a module may lie beside the file.")
+    ] = False,
     form: Form = "table",
     output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write claims.md.")] = None,
 ) -> int:
@@ -537,6 +539,8 @@ def audit(
     from crosscheck.report import claims as pages
 
     read = claims.load(file)
+    if allow_code:
+        sys.path.insert(0, str(file.parent.resolve()))
     _writable(output)
     ledgers = _load([path for place in ledger or [] for path in files.runs(place)])
     with _progress(file.name) as progress:
