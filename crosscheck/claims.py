@@ -7,12 +7,13 @@ by chance is worked out from the space.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,7 @@ from crosscheck.records import (
     GenerationComponent,
     Ledger,
     Misjudged,
+    Term,
     UsageError,
     Verdict,
     Weighed,
@@ -41,6 +43,9 @@ from crosscheck.records import (
 )
 
 _PREFIXES = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "b": 3}
+_PRINTED = re.compile(r"(?:\d{1,3}(?:,\d{3})+|[\d_]+)(?:\.\d+)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+#: Digits that a number may have.
+_LONGEST = 40
 _UNIT = re.compile(r"^\s*([kmgtpb]?)\s*(flops?|macs?|madds?|params?|parameters)?\s*$", re.IGNORECASE)
 #: How far off a number may be to be called near, as a share of it.
 _NEAR = Fraction(1, 1000)
@@ -75,8 +80,9 @@ class Published(NamedTuple):
 
     def prints(self, exact: int, binary: bool = False) -> bool:
         """Whether ``exact`` comes to the same digits, rounded to the places that are printed."""
-        scaled = Decimal(exact) / self.unit.prefix(binary)
-        return scaled.quantize(self._step, rounding=ROUND_HALF_EVEN) == self.value
+        with localcontext(prec=3 * _LONGEST):
+            scaled = Decimal(exact) / self.unit.prefix(binary)
+            return scaled.quantize(self._step, rounding=ROUND_HALF_EVEN) == self.value
 
     def whole(self, binary: bool = False) -> int:
         """The number without its prefix, rounded to a whole one."""
@@ -159,7 +165,8 @@ def load(path: Path) -> Claims:
     try:
         claims = msgspec.toml.decode(text, type=Claims)
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{_place(path, text, str(error))}: {error}; a claim has: {_FIELDS}") from error
+        quoted = "; write it in quotes, as it is printed" if "Expected `str`, got" in str(error) else ""
+        raise ConfigError(f"{_place(path, text, str(error))}: {error}{quoted}; a claim has: {_FIELDS}") from error
     if claims == Claims():
         raise ConfigError(f"{path}: holds no claim; write a [[claim]] with: {_FIELDS}")
     for index, overhead in enumerate(claims.overhead):
@@ -167,6 +174,9 @@ def load(path: Path) -> Claims:
             place = _place(path, text, f"$.overhead[{index}].counted")
             raise ConfigError(f"{place}: counted: got {len(overhead.counted)} times; allowed: one for each of plain's")
     for index, claim in enumerate(claims.claim):
+        if claim.calls and claim.component == "generation":
+            place = _place(path, text, f"$.claim[{index}].calls")
+            raise ConfigError(f"{place}: calls: got {claim.calls}; allowed: with a component alone, not a generation")
         try:
             published(claim)
         except ValueError as error:
@@ -197,12 +207,10 @@ def _place(path: Path, text: str, said: str) -> str:
 
 def published(claim: Claim) -> Published:
     """The number of ``claim``. Raises `ValueError` where it is none, or its unit is not known."""
-    try:
-        value = Decimal(claim.value.replace(",", "").replace("_", "").strip())
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or value < 0:
-        raise ValueError(f"value: got {claim.value!r}; allowed: a number as printed, such as '339.224'")
+    text = claim.value.strip()
+    if not _PRINTED.fullmatch(text) or not text.strip("_") or len(text) > _LONGEST:
+        raise ValueError(f"value: got {claim.value!r}; allowed: a number as printed, such as '339.224' or '10,232.3'")
+    value = Decimal(text.replace(",", "").replace("_", ""))
     match = _UNIT.match(claim.unit)
     if match is None or (match[1] == "b" and not (match[2] or "").lower().startswith("param")):
         raise ValueError(f"unit: got {claim.unit!r}; allowed: FLOPs, MACs or params, with k, M, G, T, P or (params) B")
@@ -247,10 +255,13 @@ def _factors(unit: Unit) -> tuple[tuple[int, str], ...]:
 def _parameters(ledger: Ledger, claim: Claim, unit: Unit) -> Iterator[Convention]:
     """Of a component; where not all of it runs, as of a VAE that decodes, of what does, and of that without a part."""
     switch = () if unit.kind == "params" else ("parameters instead",)
+    if claim.component == "generation":
+        yield Convention((), switch, sum(component.params for component in ledger.components))
     for component in ledger.components:
         if claim.component not in (component.name, "generation"):
             continue
-        yield Convention((), switch, component.params)
+        told = (f"of the {component.name} alone", *switch) if claim.component == "generation" else switch
+        yield Convention((), told, component.params)
         if component.census:
             parts = _children(component.census, [row.params * len(row.paths) for row in component.census.modules])
             worked = {
@@ -260,9 +271,9 @@ def _parameters(ledger: Ledger, claim: Claim, unit: Unit) -> Iterator[Convention
             }
             ran = {child: params for child, params in parts.items() if child in worked}
             if ran.keys() < parts.keys():
-                yield Convention(("what runs",), switch, sum(ran.values()))
+                yield Convention(("what runs",), told, sum(ran.values()))
                 for child, params in ran.items():
-                    yield Convention(("what runs", f"without {child}"), switch, sum(ran.values()) - params)
+                    yield Convention(("what runs", f"without {child}"), told, sum(ran.values()) - params)
 
 
 def _component(ledger: Ledger, claim: Claim) -> Iterator[Convention]:
@@ -286,7 +297,8 @@ def _times(ledger: Ledger, claim: Claim) -> Iterator[tuple[int, tuple[str, ...],
         return
     branches = _branches(ledger, claim.component)
     steps = claim.steps or ledger.workload.steps or 1
-    often = {part.calls: f"all {part.calls:,} calls"} if steps == ledger.workload.steps else {}
+    alike = steps == ledger.workload.steps and claim.scheduler in (None, ledger.workload.scheduler)
+    often = {part.calls: f"all {part.calls:,} calls"} if alike else {}
     if branches > 1:
         yield asked * branches, (_BRANCHES,), None
     for calls, name in ({steps: f"times {steps:,} steps"} | often).items():
@@ -339,14 +351,14 @@ def _rules(
             found.setdefault(base.switches, {})[name] = base
     denoiser = _denoiser(ledger).name
     for switches, those in found.items():
-        # a component without branches has none to add
-        base_of = {**found[switches[:-2]], **those} if switches[-1:] == (_TWICE,) else those
-        if len(base_of) == len(names):
-            one = base_of[denoiser]
-            yield switches, base_of, one.attention
-            if switches[-1:] == (_SQUARE,):
-                alone = {**found[switches[:-1]], denoiser: one}
-                yield (*switches, f"in the {denoiser} alone"), alone, one.attention
+        if len(those) == len(names):
+            yield switches, those, those[denoiser].attention
+        if _SQUARE in switches and denoiser in those:
+            before = switches.index(_SQUARE)
+            alone = {**found[switches[:before]], denoiser: those[denoiser]}
+            told = (*switches[: before + 1], f"in the {denoiser} alone", *switches[before + 1 :])
+            if len(alone) == len(names):
+                yield told, alone, those[denoiser].attention
 
 
 def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str, ...], bool | None]]:
@@ -357,6 +369,9 @@ def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str
     rows = {part.name: [(case.calls, case.batch_size) for case in part.cases] for part in generation.components}
     most = _denoiser(ledger).calls
     steps = workload.steps or most
+
+    def _loops(name: str) -> bool:
+        return sum(calls for calls, _ in rows[name]) == most and not name.startswith(_READS)
 
     def real(name: str) -> int:
         return sum(calls * batch for calls, batch in rows[name])
@@ -370,11 +385,8 @@ def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str
     def unguided_steps(name: str) -> int:
         return workload.batch_size * (steps if _loops(name) else 1)
 
-    def _loops(name: str) -> bool:
-        return sum(calls for calls, _ in rows[name]) == most and not name.startswith(_READS)
-
     guided = any(_loops(name) and real(name) > unguided(name) for name in rows)
-    fewer = f"{steps:,} call{'s' * (steps > 1)} for {most:,}"
+    fewer = f"{steps:,} calls for {most:,}"
     yield real, (), guided or None
     yield unguided, ("one guidance branch",), False if guided else None
     if steps != most:
@@ -420,14 +432,33 @@ def bases(ledger: Ledger, claim: Claim, name: str) -> Iterator[Base]:
                 yield Base(tuple(term.cause for term in terms), macs, has and not missed)
 
 
+class _Same(NamedTuple):
+    """A component, known by being the same object: to work out once what every claim of it needs."""
+
+    component: Component
+    environment: Mapping[str, str]
+
+    def __hash__(self) -> int:
+        return id(self.component)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.component is self.component
+
+
 def _counters(component: Component, ledger: Ledger) -> list[tuple[str, Counted, int]]:
     """The counters that are explained, with what each counts of all but attention; first those that count no more."""
+    return _asides(_Same(component, ledger.environment))
+
+
+@functools.lru_cache(maxsize=256)
+def _asides(same: _Same) -> list[tuple[str, Counted, int]]:
+    component, environment = same
     if component.census is None:
         return []
     rest = causes.without_attention(component.census)
     macs = sum(row.macs for row in rest.ops)
     found = [
-        (backend, outcome, macs + sum(term.macs for term in causes.explain(backend, ledger.environment, rest)))
+        (backend, outcome, macs + sum(term.macs for term in causes.explain(backend, environment, rest)))
         for backend, outcome in component.backends.items()
         if isinstance(outcome, Counted) and not outcome.residual
     ]
@@ -461,6 +492,8 @@ def audit(claim: Claim, ledger: Ledger) -> Audited:
     Raises `UsageError` for a component or counter that the ledger does not have.
     """
     number = published(claim)
+    if claim.component == "generation" and ledger.generation is None:
+        raise UsageError("a module by itself has no generation; its component is 'forward'")
     backends = sorted({name for component in ledger.components for name in component.backends})
     if claim.counter not in (None, *backends):
         raise UsageError(f"no numbers of counter {claim.counter!r}; there are those of: {', '.join(backends)}")
@@ -485,7 +518,7 @@ def audit(claim: Claim, ledger: Ledger) -> Audited:
         exact=chosen.exact if chosen else None,
         recommended=_recommended(ledger, claim, number.unit),
         distance=chosen.exact - number.whole(chosen.binary) if chosen else None,
-        steps=_steps(chosen, every) if chosen else (),
+        steps=_steps(chosen, every, ledger, claim, number.unit) if chosen else (),
         others=tuple(Fit(convention=c.switches, exact=c.exact) for c in (found if fits else level)[1:]),
         habits=_agreed(level),
         space=_distinct(tried),
@@ -512,16 +545,56 @@ def said(switches: Sequence[str]) -> str:
     return ", ".join(switches) or "as recommended"
 
 
-def _steps(chosen: Convention, every: Sequence[Convention]) -> tuple[Fit, ...]:
+def _steps(
+    chosen: Convention, every: Sequence[Convention], ledger: Ledger, claim: Claim, unit: Unit
+) -> tuple[Fit, ...]:
     """One switch after the other, where the space has what comes between; else two at once."""
     known = {frozenset(convention.switches): convention.exact for convention in every}
     steps, done, waiting = [], frozenset[str](), list[str]()
     for switch in chosen.switches:
         waiting.append(switch)
         if (reached := done | {*waiting}) in known:
-            steps.append(Fit(convention=tuple(waiting), exact=known[reached]))
+            change = known[reached] - (known.get(done) or _recommended(ledger, claim, unit) or 0)
+            parts = _parts(switch, change, ledger, claim, unit) if len(waiting) == 1 else ()
+            steps.append(Fit(convention=tuple(waiting), exact=known[reached], parts=parts))
             done, waiting = reached, []
     return tuple(steps)
+
+
+def _parts(switch: str, change: int, ledger: Ledger, claim: Claim, unit: Unit) -> tuple[Term, ...]:
+    """What a change of the rule is made of; nothing where that does not add up to it."""
+    often = {part.name: _taken(part) for part in ledger.generation.components} if ledger.generation else {}
+    if claim.component != "generation":
+        often = {claim.component: (claim.calls or 1) * (claim.batch_size or 1)}
+    factor = FLOPS_PER_MAC if unit.kind == "flops" else 1
+    for counted in (False, True):  # attention is counted already, or not
+        sums: dict[str, int] = {}
+        for name, times in often.items():
+            if switch != _TWICE or _branches(ledger, name) > 1:
+                for cause, macs in _shares(switch, ledger.component(name), counted):
+                    sums[cause] = sums.get(cause, 0) + factor * times * macs
+        if len(sums) > 1 and sum(sums.values()) == change:
+            return tuple(Term(cause=cause, macs=macs) for cause, macs in sums.items() if macs)
+    return ()
+
+
+def _shares(switch: str, component: Component, counted: bool) -> Iterator[tuple[str, int]]:
+    """The parts of a change in one forward."""
+    if switch in (_SQUARE, _TWICE) and component.census:
+        attention = component.recommended.by_op.get("attention", 0)
+        square = sum(row.query_only_macs for row in component.census.attention)
+        softmax = sum(row.query_only_macs // (2 * row.query[-1] + 1) for row in component.census.attention)
+        yield from [] if counted else [("attention", attention)]
+        yield "N_q x N_q instead of N_q x N_kv", square - softmax - attention
+        yield "softmax as MACs", softmax
+    for backend, outcome in component.backends.items():
+        if switch == f"as {backend} counts" and isinstance(outcome, Counted):
+            yield from ((term.cause, term.macs) for term in outcome.terms)
+
+
+def _taken(part: GenerationComponent) -> int:
+    """Forwards for one image and one branch that a generation has of a component."""
+    return sum(case.calls * case.batch_size for case in part.cases)
 
 
 def _simplest(found: Sequence[Convention]) -> list[Convention]:
@@ -543,7 +616,8 @@ def _simplest(found: Sequence[Convention]) -> list[Convention]:
 
 def _recommended(ledger: Ledger, claim: Claim, unit: Unit) -> int | None:
     if unit.kind == "params":
-        return ledger.component(claim.component).params if claim.component != "generation" else None
+        those = [ledger.component(claim.component)] if claim.component != "generation" else ledger.components
+        return sum(component.params for component in those)
     if claim.component == "generation":
         macs = ledger.generation.recommended.macs if ledger.generation else None
     else:
@@ -572,16 +646,14 @@ def audit_all(
     runs: dict[tuple[object, ...], Ledger] = {}
     found = []
     for claim in claims.claim:
-        key, size = ((claim.model, *(getattr(claim, name) for name in names)) for names in (_WORKLOAD, _SIZES))
+        key = claim.model, *(getattr(claim, name) for name in _WORKLOAD)
         given = next((ledger for ledger in ledgers if _holds(ledger, claim)), None)
-        known = given or runs.get(key) or (runs.get(size) if claim.component != "generation" else None)
         try:
-            ledger = known or _run(claim, allow_code)
+            ledger = given or runs.get(key) or _run(claim, allow_code)
             found.append(audit(claim, ledger))
         except UsageError as error:
             raise UsageError(f"{claim.name}: {error}") from error
         runs.setdefault(key, ledger)
-        runs.setdefault(size, ledger)
         progress(claim.model, claim.name)
     return found, [weigh(accuracy, [*ledgers, *runs.values()]) for accuracy in claims.accuracy]
 
@@ -619,16 +691,14 @@ def weigh(accuracy: Accuracy, ledgers: Sequence[Ledger]) -> Weighed:
     return Weighed(accuracy=accuracy, components=tuple(found))
 
 
-_SIZES = ("height", "width", "frames")
-_WORKLOAD = (*_SIZES, "steps", "guidance_scale", "scheduler")
+_FORWARD = ("height", "width", "frames", "guidance_scale")
+"""What one forward of a component depends on, and the branches that it is run with."""
+_WORKLOAD = (*_FORWARD, "steps", "scheduler", "batch_size")
 
 
 def _holds(ledger: Ledger, claim: Claim) -> bool:
-    """Whether a ledger is of the claim's model and workload; what a claim leaves open is the model's own.
-
-    One forward of a component depends on sizes alone.
-    """
-    matters = _WORKLOAD if claim.component == "generation" else _SIZES
+    """Whether a ledger is of the claim's model and workload; what a claim leaves open is the model's own."""
+    matters = _WORKLOAD if claim.component == "generation" else _FORWARD
     stated = {name: getattr(claim, name) for name in matters if getattr(claim, name) is not None}
     return ledger.model == claim.model and ledger.workload is not None and all(
         getattr(ledger.workload, name) == value for name, value in stated.items()
@@ -636,7 +706,7 @@ def _holds(ledger: Ledger, claim: Claim) -> bool:
 
 
 def _run(claim: Claim, allow_code: bool) -> Ledger:
-    if ":" in claim.model:
+    if ":" in claim.model and "://" not in claim.model:
         return _code(claim, allow_code)
     from crosscheck.run import check_pipeline
 
@@ -648,6 +718,7 @@ def _run(claim: Claim, allow_code: bool) -> Ledger:
         num_inference_steps=claim.steps,
         guidance_scale=claim.guidance_scale,
         scheduler=claim.scheduler,
+        batch_size=claim.batch_size or 1 if claim.component == "generation" else 1,
         backends=["all"],
     )
 

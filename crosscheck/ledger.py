@@ -73,10 +73,16 @@ def load(path: Path) -> Ledger:
 
 
 def runs(path: Path) -> list[Path]:
-    """``path``; where it is a folder, each file in it that is the ledger of a pipeline's run, by name."""
+    """``path``; where it is a folder, each file in it that is the ledger of a pipeline's run, by name.
+
+    Raises `ConfigError` for a folder without any.
+    """
     if not path.is_dir():
         return [path]
-    return sorted((file for file in path.glob("*.json") if _is_of_a_run(file)), key=lambda file: file.stem)
+    found = sorted((file for file in path.glob("*.json") if _is_of_a_run(file)), key=lambda file: file.stem)
+    if not found:
+        raise ConfigError(f"{path}: holds no ledger of a run; crosscheck run MODEL --json {path}/MODEL.json writes one")
+    return found
 
 
 def _is_of_a_run(path: Path) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -492,6 +492,10 @@ class Workload(Record, frozen=True, kw_only=True):
 Verdict: TypeAlias = Literal["reproduced", "ambiguous", "near", "refuted"]
 
 
+Amount: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, lt=1e9)]
+
+
 class Claim(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A number that somebody published, as it is printed."""
 
@@ -504,14 +508,14 @@ class Claim(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unit: str
     """``GMACs``, ``TFLOPs``, ``M params``; ``G`` alone says neither."""
     source: str
-    height: int | None = None
-    width: int | None = None
-    frames: int | None = None
-    batch_size: int | None = None
-    steps: int | None = None
-    guidance_scale: float | None = None
+    height: Amount | None = None
+    width: Amount | None = None
+    frames: Amount | None = None
+    batch_size: Amount | None = None
+    steps: Amount | None = None
+    guidance_scale: Annotated[float, msgspec.Meta(ge=0, le=1000)] | None = None
     scheduler: str | None = None
-    calls: int | None = None
+    calls: Amount | None = None
     """Calls of the component that the number is of; default one."""
     counter: str | None = None
     """The backend that it was counted with, where the source says so: no other's conventions are tried."""
@@ -534,10 +538,10 @@ class Overhead(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     counter: str
     what: str
     """What was run, and where."""
-    plain: tuple[float, ...]
-    """Seconds of a forward by itself."""
-    counted: tuple[float, ...]
-    """Seconds of one under the counter."""
+    plain: tuple[Seconds, ...]
+    """Of a forward by itself."""
+    counted: tuple[Seconds, ...]
+    """Of one under the counter."""
     source: str
 
 
@@ -575,6 +579,8 @@ class Fit(Record, frozen=True, kw_only=True):
     """What it does otherwise than the recommended total; empty where nothing."""
     exact: int
     """What it comes to, in the units of ``unit`` without its prefix."""
+    parts: tuple[Term, ...] = ()
+    """Of one change of a bridge, what it is made of, where that is known; they add up to it."""
 
 
 class Audited(Record, frozen=True, kw_only=True):
@@ -607,8 +613,6 @@ class Audited(Record, frozen=True, kw_only=True):
     """That a number drawn from the decade around the published one prints as any of ``simple``; or, where no number
     prints the digits, that it is near one."""
     source: str = ""
-    reason: str = ""
-    """Why nothing is recommended, where that is so."""
 
 
 class Primitive(Record, frozen=True, kw_only=True):

@@ -27,14 +27,15 @@ def text(found: Sequence[Audited], weighed: Sequence[Weighed] = (), overheads: S
             a.verdict,
             plain(a.convention),
             "" if a.exact is None else count(a.exact),
+            "" if a.exact is None else f"{a.chance:.2g}{' (no evidence)' if a.chance >= SIGNIFICANT else ''}",
             count(a.recommended),
         )
         for a in found
     ]
-    headers = ("claim", "published", "verdict", "convention", "which is", "recommended")
+    headers = ("claim", "published", "verdict", "convention", "which is", "chance", "recommended")
     lines = [f"{plain(one.accuracy.name)}: {promises.sentence(one)}" for one in weighed]
     lines += [f"{plain(one.name)}: {promises.cost(one)}" for one in overheads]
-    return "\n\n".join([table("lrllrr", headers, rows, style="simple"), *lines])
+    return "\n\n".join([table("lrllrrr", headers, rows, style="simple"), *lines])
 
 
 def json(found: Sequence[Audited], weighed: Sequence[Weighed] = (), overheads: Sequence[Overhead] = ()) -> str:
@@ -79,14 +80,18 @@ def _blocks(found: Sequence[Audited]) -> Iterator[str]:
         "**Ambiguous**: two are equally simple. **Near**: none prints the digits, one is less than 0.1 % off, which is "
         "no explanation. **Refuted**: none of these."
     )
-    verdicts = [(verdict, count(sum(a.verdict == verdict for a in found))) for verdict in get_args(Verdict)]
-    yield table("lr", ("Verdict", "Claims"), verdicts)
+    verdicts = [
+        (verdict, count(len(those)), count(sum(a.chance >= SIGNIFICANT for a in those)) if verdict != "refuted" else "")
+        for verdict in get_args(Verdict)
+        for those in [[a for a in found if a.verdict == verdict]]
+    ]
+    yield table("lrr", ("Verdict", "Claims", "No evidence: likely by chance"), verdicts)
     yield "## What published numbers do"
     yield (
         "Of those where it can be told: attention is part of the model, the unit is FLOPs, a generation is guided. "
-        "Where several conventions are equally simple, all of them agree. Left out are digits that five of a hundred "
-        "numbers would hit by chance. A near one is not explained; what is said of it is what its simplest convention "
-        "does."
+        "Where several conventions are equally simple, all of them agree. A number that several sources print counts "
+        "once. Left out are digits that five of a hundred numbers would hit by chance. A near one is not explained; "
+        "what is said of it is what its simplest convention does."
     )
     yield habits(found)
     yield "## Every claim"
@@ -94,7 +99,7 @@ def _blocks(found: Sequence[Audited]) -> Iterator[str]:
         (
             f"[{escape(a.name)}](#claim-{place})",
             escape(a.published),
-            a.verdict,
+            a.verdict + (", no evidence" if a.exact is not None and a.chance >= SIGNIFICANT else ""),
             escape(a.convention),
             count(a.recommended),
         )
@@ -124,13 +129,12 @@ def _claim(a: Audited) -> Iterator[str]:
         f"{a.space:,} numbers were tried, {a.simple:,} of them as simple; {odds}"
         + (", which is no evidence." if a.chance >= SIGNIFICANT else ".")
     )
-    if a.recommended is not None and len(a.steps) > 1:
+    if a.recommended is not None and (len(a.steps) > 1 or any(step.parts for step in a.steps)):
         before = [a.recommended, *(step.exact for step in a.steps)]
         rows = [("as recommended", "", count(a.recommended))]
-        rows += [
-            (escape(said(step.convention)), signed(step.exact - last), count(step.exact))
-            for last, step in zip(before, a.steps, strict=False)
-        ]
+        for last, step in zip(before, a.steps, strict=False):
+            rows.append((escape(said(step.convention)), signed(step.exact - last), count(step.exact)))
+            rows += [(f"of which {escape(part.cause)}", signed(part.macs), "") for part in step.parts]
         yield table("lrr", ("One change after the other", "Change", "Comes to"), rows)
     if a.others:
         listed = [f"- {escape(said(fit.convention))}: {fit.exact:,}" for fit in a.others[:_OTHERS]]
@@ -142,10 +146,11 @@ def _claim(a: Audited) -> Iterator[str]:
 
 def habits(found: Sequence[Audited]) -> str:
     """The scoreboard: of the claims that can have a habit, those that have it."""
-    explained = [a for a in found if a.verdict in ("reproduced", "ambiguous") and a.chance < SIGNIFICANT]
-    near = [a for a in found if a.verdict == "near" and a.chance < SIGNIFICANT]
+    told = {(a.model, a.component, a.exact): a for a in found if a.exact is not None and a.chance < SIGNIFICANT}
+    near = [a for a in told.values() if a.verdict == "near"]
+    explained = [a for a in told.values() if a.verdict != "near"]
     rows = [
-        (f"{habit}", *(_of([a.habits[habit] for a in those if habit in a.habits]) for those in (explained, near)))
+        (habit, *(_of([a.habits[habit] for a in those if habit in a.habits]) for those in (explained, near)))
         for habit in HABITS
     ]
     return table("lrr", ("They", "Explained", "Near, not explained"), rows)
