@@ -56,15 +56,16 @@ class Profiler:
     ) -> dict[str, float]:
         """GMACs of one denoiser call, one text encoding, one decoding, and all of ``steps``; {} where not enabled.
 
-        A component is at batch 1: one image, one guidance branch. The total is what a generation really runs, with the
-        pipeline's own scheduler and both branches; by a counter, it is what its users make of it.
+        A component is at batch 1: one image, one guidance branch. Shares are of every component that runs. The total
+        is what a generation really runs, with the pipeline's own scheduler and both branches; by a counter, it is what
+        its users make of it.
         """
         if not self.enabled:
             return {}
         run = self.profile_pipeline(pipe, height, width, steps, prompt, guidance_scale)
         denoiser = self._denoiser(run)
         parts = {_DENOISER[denoiser]: self._macs(run, denoiser), "Text encoder": self._text(run)}
-        parts["VAE decoder"] = self._macs(run, "vae_decoder") if _has(run, "vae_decoder") else 0
+        parts["VAE decoder"] = self._macs(run, name) if (name := _decoder(run)) else 0
         shares, total = self._generation(run, denoiser, parts, steps)
         names = (f"{_DENOISER[denoiser]} per-step", "Text encoder once", "VAE decode once")
         summary = {f"{name} (GMACs)": macs / _GIGA for name, macs in zip(names, parts.values(), strict=True)}
@@ -108,7 +109,7 @@ class Profiler:
 
     def measure_vae_decode_macs(self, pipe: Any, height: int | None = None, width: int | None = None) -> int:
         """MACs of decoding one image; 0 where not enabled."""
-        return self._measured(pipe, height, width, lambda run: self._macs(run, "vae_decoder"))
+        return self._measured(pipe, height, width, lambda run: self._macs(run, _decoder(run) or "vae_decoder"))
 
     def measure_text_encoder_macs(self, pipe: Any) -> int:
         """MACs of encoding one prompt, by all of the pipeline's text encoders; 0 where not enabled."""
@@ -147,14 +148,16 @@ class Profiler:
         if generation is None or generation.recommended.macs is None:
             raise UncountedError("the generation is not counted")
         shares = dict.fromkeys(parts, 0)
+        named = {denoiser: _DENOISER[denoiser], _decoder(run): "VAE decoder"}
         for part in generation.components:
-            if part.name == denoiser:
-                shares[_DENOISER[denoiser]] += part.macs or 0
-            elif part.name.startswith("text_encoder"):
-                shares["Text encoder"] += part.macs or 0
-            elif part.name == "vae_decoder":
-                shares["VAE decoder"] += part.macs or 0
+            name = "Text encoder" if part.name.startswith("text_encoder") else named.get(part.name, part.name)
+            shares[name] = shares.get(name, 0) + (part.macs or 0)
         return shares, generation.recommended.macs
+
+
+def _decoder(run: Ledger) -> str | None:
+    """What makes the image: ``vae_decoder``, or Kandinsky's ``movq_decoder``; None where there is none."""
+    return next((part.name for part in run.components if part.name.endswith("_decoder")), None)
 
 
 def _has(run: Ledger, name: str) -> bool:

@@ -290,7 +290,7 @@ def test_the_command_writes_page_ledger_and_chart(tmp_path):
     [
         (("-b", "no-such"), "unknown backend 'no-such'"),
         (("--fuzz", "0"), "allowed: a whole number from 1"),
-        (("--fuzz", "5", "-o", "x"), "leave out -o and --json"),
+        (("--fuzz", "5", "-o", "x"), "leave out -o, --json and --format"),
         (("--seed", "3"), "goes with --fuzz N"),
     ],
 )

@@ -43,6 +43,24 @@ def test_the_summary_is_the_recommended_numbers(pipe):
     ]
 
 
+@pytest.mark.parametrize(
+    ("model", "decoder", "named"),
+    [
+        ("kandinsky3", "movq_decoder", {"UNet", "Text encoder", "VAE decoder"}),
+        ("sd15-controlnet", "vae_decoder", {"UNet", "Text encoder", "VAE decoder", "controlnet", "safety_checker"}),
+    ],
+)
+def test_shares_are_of_all_that_runs(model, decoder, named):
+    lines = []
+    pipe = get_model_manager().load_model(model)
+    summary = create_profiler(show=lines.append).summarize_macs(pipe, steps=30)
+    run = create_profiler(show=None).profile_pipeline(pipe, steps=30)
+    assert summary["VAE decode once (GMACs)"] == run.component(decoder).recommended.macs / 1e9 > 0
+    shares = dict(line.removesuffix(" %").split(": ") for line in lines if line.endswith(" %"))
+    assert shares.keys() == named
+    assert sum(map(float, shares.values())) == pytest.approx(100, abs=0.03)  # each is rounded to two places
+
+
 def test_a_counter_gives_its_own_rule(pipe):
     summary = create_profiler(counter="thop-query-only", show=None).summarize_macs(pipe, 512, 512, 30, "a cat", 7.5)
     # N x N for cross-attention and softmax: 402,128,732,160 + 59,468,513,280 + 956,989,440, and LayerNorm's 138,608,640
