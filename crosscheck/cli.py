@@ -537,6 +537,7 @@ def audit(
     from crosscheck import claims
     from crosscheck import ledger as files
     from crosscheck.report import claims as pages
+    from crosscheck.report.text import plural
 
     read = claims.load(file)
     if allow_code:
@@ -549,7 +550,7 @@ def audit(
     if output:
         _wrote(pages.write(found, weighed, read.overhead, output))
     refuted = sum(claim.verdict == "refuted" for claim in found)
-    _say(f"{file}: {len(found):,} claims, {refuted:,} refuted")
+    _say(f"{file}: {plural(len(found), 'claim')}, {refuted:,} refuted")
     return UNEXPLAINED if refuted else 0
 
 
