@@ -10,7 +10,8 @@ import sample
 from command import TORCH_AND_TOOLS, cli, refused
 from msgspec import structs
 
-from crosscheck import claims, configs, ledger
+from crosscheck import claims, configs, conventions, ledger
+from crosscheck.published import published
 from crosscheck.records import Accuracy, Claim, ConfigError, Overhead, UsageError
 from crosscheck.report import claims as page
 
@@ -170,7 +171,7 @@ def test_of_near_numbers_the_simplest_is_named():
 
 
 def test_habits_are_those_that_the_simplest_conventions_share():
-    attention, flops, guidance = claims.HABITS
+    attention, flops, guidance = conventions.HABITS
     assert audited("119", "Gflops", "transformer", "dit-xl-2-256").habits == {attention: False, flops: True}
     assert audited("339", "GMACs").habits == {attention: True}
     # one branch of 31 calls, and all else: 31 x 402,128,732,160 + 22,563,616,768 + 1,257,259,466,752
@@ -224,15 +225,15 @@ def test_overhead_is_told_in_medians():
 
 
 def test_digits_are_rounded_as_printed():
-    number = claims.published(claim("339.2", "GMACs"))
+    number = published(claim("339.2", "GMACs"))
     assert number.prints(339_249_999_999)
     assert number.prints(339_150_000_001)
     assert not number.prints(339_250_000_001)
-    assert claims.published(claim("1,258", "GMACs")).prints(1_257_500_000_001)
+    assert published(claim("1,258", "GMACs")).prints(1_257_500_000_001)
 
 
 def test_the_chance_of_a_hit_is_the_share_of_its_decade_that_is_covered():
-    number = claims.published(claim("100", "GMACs"))
+    number = published(claim("100", "GMACs"))
     # of [31.6, 316] G, one number covers 0.5 G on each side of 100 G, two of 100 G no more, 5,000 G none
     once = math.log(100.5 / 99.5) / math.log(10)
     assert number.chance([100 * 10**9]) == pytest.approx(once)
@@ -248,7 +249,7 @@ def test_the_chance_of_a_hit_is_the_share_of_its_decade_that_is_covered():
     ],
 )  # fmt: skip
 def test_units_are_read_as_they_are_printed(unit, kind, power):
-    assert claims.published(claim("1", unit)).unit == (kind, power)
+    assert published(claim("1", unit)).unit == (kind, power)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

@@ -8,8 +8,10 @@ from typing import get_args
 
 import msgspec
 
-from crosscheck.claims import HABITS, SIGNIFICANT, said
+from crosscheck.claims import said
+from crosscheck.conventions import HABITS
 from crosscheck.files import write_atomically
+from crosscheck.published import SIGNIFICANT
 from crosscheck.records import Audited, Overhead, Verdict, Weighed
 from crosscheck.report import promises
 from crosscheck.report.text import count, details, escape, plain, plural, signed, table
