@@ -397,7 +397,7 @@ class Tracer(TorchDispatchMode):
     def _given(self, module: int, args: tuple[Any, ...]) -> None:
         if args and isinstance(args[0], torch.Tensor) and _is_mapped(args[0]):
             self._given_mapped.add(module)
-        if torch._C._functorch.maybe_current_level() is not None and _is_derived():
+        if torch._C._functorch.peek_interpreter_stack() is not None and _is_derived():
             self._derived.add(module)
         self._leaves.update((id(x), x) for x in args if isinstance(x, torch.Tensor) and x.requires_grad and x.is_leaf)
 
@@ -695,7 +695,9 @@ def _enclosed(function: Any) -> Iterator[torch.Tensor]:
 
 def _is_derived() -> bool:
     """Whether a transform of torch.func's is on that differentiates."""
-    return any(str(one.key()) in _DERIVATIVES for one in torch._C._functorch.get_interpreter_stack() or ())
+    functorch = torch._C._functorch
+    stack = getattr(functorch, "get_interpreter_stack", None)  # before torch 2.3 only the innermost can be asked
+    return any(str(one.key()) in _DERIVATIVES for one in (stack() if stack else [functorch.peek_interpreter_stack()]))
 
 
 _DERIVATIVES = ("TransformType.Grad", "TransformType.Jvp")
