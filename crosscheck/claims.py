@@ -25,6 +25,7 @@ from crosscheck.records import (
     Fit,
     Ledger,
     Misjudged,
+    Term,
     UsageError,
     Verdict,
     Weighed,
@@ -97,6 +98,7 @@ def audit(claim: Claim, ledger: Ledger) -> Audited:
     backends = sorted({name for component in ledger.components for name in component.backends})
     if claim.counter not in (None, *backends):
         raise UsageError(f"no numbers of counter {claim.counter!r}; there are those of: {', '.join(backends)}")
+    right = _recommended(ledger, claim, number.unit)
     every = list(conventions(ledger, claim, number.unit))
     tried = simplest(every)
     fits = [c for c in tried if number.prints(c.exact, c.binary)]
@@ -116,9 +118,11 @@ def audit(claim: Claim, ledger: Ledger) -> Audited:
         published=f"{claim.value} {claim.unit}",
         convention=said(chosen.switches) if chosen else "",
         exact=chosen.exact if chosen else None,
-        recommended=_recommended(ledger, claim, number.unit),
+        recommended=right,
         distance=chosen.exact - number.whole(chosen.binary) if chosen else None,
-        steps=_steps(chosen, every, ledger, claim, number.unit) if chosen else (),
+        steps=_steps(chosen, every, right, lambda switch, change: parts(switch, change, ledger, claim, number.unit))
+        if chosen
+        else (),
         others=tuple(Fit(convention=c.switches, exact=c.exact) for c in (found if fits else level)[1:]),
         habits=_agreed(level),
         space=_distinct(tried),
@@ -146,17 +150,20 @@ def said(switches: Sequence[str]) -> str:
 
 
 def _steps(
-    chosen: Convention, every: Sequence[Convention], ledger: Ledger, claim: Claim, unit: Unit
+    chosen: Convention,
+    every: Sequence[Convention],
+    right: int | None,
+    made_of: Callable[[str, int], tuple[Term, ...]],
 ) -> tuple[Fit, ...]:
-    """One switch after the other, where the space has what comes between; else two at once."""
+    """One switch after the other from ``right``, where the space has what comes between; else two at once."""
     known = {frozenset(convention.switches): convention.exact for convention in every}
     steps, done, waiting = [], frozenset[str](), list[str]()
     for switch in chosen.switches:
         waiting.append(switch)
         if (reached := done | {*waiting}) in known:
-            change = known[reached] - (known.get(done) or _recommended(ledger, claim, unit) or 0)
-            made_of = parts(switch, change, ledger, claim, unit) if len(waiting) == 1 else ()
-            steps.append(Fit(convention=tuple(waiting), exact=known[reached], parts=made_of))
+            change = known[reached] - (known.get(done) or right or 0)
+            of = made_of(switch, change) if len(waiting) == 1 else ()
+            steps.append(Fit(convention=tuple(waiting), exact=known[reached], parts=of))
             done, waiting = reached, []
     return tuple(steps)
 
@@ -169,7 +176,7 @@ def _recommended(ledger: Ledger, claim: Claim, unit: Unit) -> int | None:
         macs = ledger.generation.recommended.macs if ledger.generation else None
     else:
         macs = ledger.component(claim.component).recommended.macs
-        macs = None if macs is None else macs * (claim.calls or 1) * (claim.batch_size or 1)
+        macs = None if macs is None else macs * claim.forwards
     return None if macs is None else macs * (FLOPS_PER_MAC if unit.kind == "flops" else 1)
 
 

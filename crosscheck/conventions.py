@@ -130,7 +130,7 @@ def _habits(attention: bool | None, guided: bool | None) -> dict[str, bool]:
 
 def _times(ledger: Ledger, claim: Claim) -> Iterator[tuple[int, tuple[str, ...], bool | None]]:
     """How often a forward for one image and one branch may be taken, and whether with both branches of a generation."""
-    asked = (claim.calls or 1) * (claim.batch_size or 1)
+    asked = claim.forwards
     yield asked, (), None
     part = _part(ledger, claim.component)
     if part is None or ledger.workload is None:
@@ -206,18 +206,18 @@ def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str
     generation, workload = ledger.generation, ledger.workload
     assert generation is not None
     assert workload is not None
-    rows = {part.name: [(case.calls, case.batch_size) for case in part.cases] for part in generation.components}
+    of = {part.name: part for part in generation.components}
     most = _denoiser(ledger).calls
     steps = workload.steps or most
 
     def _loops(name: str) -> bool:
-        return sum(calls for calls, _ in rows[name]) == most and not name.startswith(_READS)
+        return of[name].calls == most and not name.startswith(_READS)
 
     def real(name: str) -> int:
-        return sum(calls * batch for calls, batch in rows[name])
+        return of[name].forwards
 
     def unguided(name: str) -> int:
-        return workload.batch_size * (sum(calls for calls, _ in rows[name]) if _loops(name) else 1)
+        return workload.batch_size * (most if _loops(name) else 1)
 
     def by_steps(name: str) -> int:
         return real(name) * steps // most if _loops(name) else real(name)
@@ -225,7 +225,7 @@ def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str
     def unguided_steps(name: str) -> int:
         return workload.batch_size * (steps if _loops(name) else 1)
 
-    guided = any(_loops(name) and real(name) > unguided(name) for name in rows)
+    guided = any(_loops(name) and real(name) > unguided(name) for name in of)
     fewer = f"{steps:,} calls for {most:,}"
     yield real, (), guided or None
     yield unguided, ("one guidance branch",), False if guided else None
@@ -325,9 +325,9 @@ def _children(census: Census, shares: Sequence[int]) -> dict[str, int]:
 
 def parts(switch: str, change: int, ledger: Ledger, claim: Claim, unit: Unit) -> tuple[Term, ...]:
     """What a change of the rule is made of; nothing where that does not add up to it."""
-    often = {part.name: _taken(part) for part in ledger.generation.components} if ledger.generation else {}
+    often = {part.name: part.forwards for part in ledger.generation.components} if ledger.generation else {}
     if claim.component != "generation":
-        often = {claim.component: (claim.calls or 1) * (claim.batch_size or 1)}
+        often = {claim.component: claim.forwards}
     factor = FLOPS_PER_MAC if unit.kind == "flops" else 1
     for counted in (False, True):  # attention is counted already, or not
         sums: dict[str, int] = {}
@@ -352,11 +352,6 @@ def _shares(switch: str, component: Component, counted: bool) -> Iterator[tuple[
     for backend, outcome in component.backends.items():
         if switch == f"as {backend} counts" and isinstance(outcome, Counted):
             yield from ((term.cause, term.macs) for term in outcome.terms)
-
-
-def _taken(part: GenerationComponent) -> int:
-    """Forwards for one image and one branch that a generation has of a component."""
-    return sum(case.calls * case.batch_size for case in part.cases)
 
 
 def simplest(found: Sequence[Convention]) -> list[Convention]:

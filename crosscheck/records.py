@@ -458,6 +458,11 @@ class GenerationComponent(Record, frozen=True, kw_only=True):
     cases: tuple[GenerationCase, ...]
     """Its distinct inputs."""
 
+    @property
+    def forwards(self) -> int:
+        """What all calls are worth in forwards for one image and one guidance branch."""
+        return sum(case.calls * case.batch_size for case in self.cases)
+
 
 class Generation(Record, frozen=True, kw_only=True):
     """What one call of the pipeline really runs."""
@@ -519,6 +524,11 @@ class Claim(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Calls of the component that the number is of; default one."""
     counter: str | None = None
     """The backend that it was counted with, where the source says so: no other's conventions are tried."""
+
+    @property
+    def forwards(self) -> int:
+        """Of a component, how many forwards for one image the number is of."""
+        return (self.calls or 1) * (self.batch_size or 1)
 
 
 class Accuracy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):

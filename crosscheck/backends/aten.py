@@ -507,7 +507,7 @@ class Tracer(TorchDispatchMode):
         """What ran, in distinct rows: modules alike share a row, and so do operations."""
         rows: dict[_ModuleKey, list[tuple[str, ...]]] = {}
         place: dict[int, _ModuleKey] = {}
-        work = self._work()
+        work = self._work_of_each()
         for key, module in self._modules.items():
             parameters = _parameters(module) if key in self._outputs else ()
             positional = tuple(sorted(self._positional.get(key, ())))
@@ -549,7 +549,7 @@ class Tracer(TorchDispatchMode):
             calls=self._call_rows(index, place),
         )
 
-    def _work(self) -> defaultdict[int, set[tuple[Any, int]]]:
+    def _work_of_each(self) -> defaultdict[int, set[tuple[Any, int]]]:
         """What each module ran, and how often."""
         work: defaultdict[int, set[tuple[Any, int]]] = defaultdict(set)
         for operation, count in self.ops.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -86,14 +86,20 @@ def available() -> bool:
 
 def svg(ledger: Ledger) -> str:
     """The chart of ``ledger``: the same text for the same ledger."""
+    panels = [Panel(component, reference(component) or 0) for component in ledger.components]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        return drawn(f"{ledger.model}: how far each backend is off, by cause", lambda: _figure(panels))
+
+
+def drawn(title: str, draw: Callable[[], Figure]) -> str:
+    """The SVG of what ``draw`` makes, in the style of all charts."""
     from matplotlib import style
 
     out = StringIO()
-    with style.context(SETTINGS, after_reset=True), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure = _figure([Panel(component, reference(component) or 0) for component in ledger.components])
-        figure.savefig(out, format="svg", transparent=True)
-    return themed(out.getvalue(), f"{ledger.model}: how far each backend is off, by cause")
+    with style.context(SETTINGS, after_reset=True):
+        draw().savefig(out, format="svg", transparent=True)
+    return themed(out.getvalue(), title)
 
 
 def _figure(panels: Sequence[Panel]) -> Figure:

@@ -11,6 +11,7 @@ import msgspec
 from crosscheck.claims import said
 from crosscheck.conventions import HABITS
 from crosscheck.files import write_atomically
+from crosscheck.ledger import dumps
 from crosscheck.published import SIGNIFICANT
 from crosscheck.records import Audited, Overhead, Verdict, Weighed
 from crosscheck.report import promises
@@ -44,7 +45,7 @@ def json(found: Sequence[Audited], weighed: Sequence[Weighed] = (), overheads: S
     """``{"claims": [...]}``, every field that is known; those of counters beside them."""
     record: dict[str, object] = {"claims": [_told(a) for a in found]}
     record |= {name: those for name, those in (("accuracy", weighed), ("overhead", overheads)) if those}
-    return msgspec.json.format(msgspec.json.encode(record), indent=1).decode() + "\n"
+    return dumps(record)
 
 
 def _told(audited: Audited) -> dict[str, object]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from crosscheck.report import counters
-from crosscheck.report.chart import INK, SETTINGS, themed
+from crosscheck.report.chart import INK, drawn
 from crosscheck.report.text import plain
 
 if TYPE_CHECKING:
@@ -22,12 +21,7 @@ _LEFT, _CELL, _ROW, _HEAD, _LEGEND = 1.7, 1.15, 0.3, 0.4, 0.3
 
 def svg(ledger: Ledger) -> str:
     """The chart of ``ledger``: the same text for the same ledger."""
-    from matplotlib import style
-
-    out = StringIO()
-    with style.context(SETTINGS, after_reset=True):
-        _figure(ledger).savefig(out, format="svg", transparent=True)
-    return themed(out.getvalue(), "Cases that each counter gets right, by kind")
+    return drawn("Cases that each counter gets right, by kind", lambda: _figure(ledger))
 
 
 def _figure(ledger: Ledger) -> Figure:

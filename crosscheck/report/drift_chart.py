@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from io import StringIO
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from crosscheck.report.chart import FAINT, INK, RED, SETTINGS, themed
+from crosscheck.report.chart import FAINT, INK, RED, drawn
 from crosscheck.report.comparison import UNSETTLED
 from crosscheck.report.drift import heads, worst
 from crosscheck.report.text import plain
@@ -28,12 +27,7 @@ _LEFT, _CELL, _ROW, _HEAD, _LEGEND = 1.7, 0.72, 0.3, 0.62, 0.36
 
 def svg(comparison: Comparison) -> str:
     """The chart of ``comparison``: the same text for the same ledgers."""
-    from matplotlib import style
-
-    out = StringIO()
-    with style.context(SETTINGS, after_reset=True):
-        _figure(comparison).savefig(out, format="svg", transparent=True)
-    return themed(out.getvalue(), "The worst gap of each counter in each run")
+    return drawn("The worst gap of each counter in each run", lambda: _figure(comparison))
 
 
 def _figure(comparison: Comparison) -> Figure:

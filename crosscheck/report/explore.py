@@ -174,7 +174,7 @@ def _outcome(backend: str, outcome: Outcome, cells: Sequence[_Cell], environment
 def _times(component: Component, part: GenerationComponent | None) -> int | None:
     """How many forwards of the component a generation is worth; None where its calls differ in more than the batch."""
     one = component.recommended.macs
-    times = sum(case.calls * case.batch_size for case in part.cases) if part else 0
+    times = part.forwards if part else 0
     return times if part and one is not None and part.macs == times * one else None
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from crosscheck import causes
 from crosscheck.files import write_atomically
+from crosscheck.ledger import dumps
 from crosscheck.records import Census, Component, ConfigError, Counted, Failed, Ledger, Record, Skipped
 from crosscheck.report import chart, scoreboard_chart
 from crosscheck.report.text import escape, percent, table
@@ -122,9 +123,8 @@ def write(models: Sequence[Ledger], operations: Ledger, folder: Path) -> list[Pa
     except msgspec.DecodeError as error:
         raise ConfigError(f"{record}: not a scoreboard: {error}; delete it") from error
     found = merged(kept, scores(models, operations))
-    text = msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n"
     drawn = {f"{FILE}.svg": scoreboard_chart.svg(models, [one.backend for one in found])} if chart.available() else {}
-    pages = {f"{FILE}.md": page(found), f"{FILE}.json": text, **drawn}
+    pages = {f"{FILE}.md": page(found), f"{FILE}.json": dumps(found), **drawn}
     return [write_atomically(folder / name, content) for name, content in pages.items()]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from crosscheck.records import Counted
-from crosscheck.report.chart import INK, SETTINGS, themed
+from crosscheck.report.chart import INK, drawn
 from crosscheck.report.index import denoiser
 from crosscheck.report.text import plain
 
@@ -24,12 +23,9 @@ _LEFT, _PLOT, _RIGHT, _ROW, _FOOT = 1.5, 5.6, 1.4, 0.3, 0.55
 
 def svg(ledgers: Sequence[Ledger], counters: Sequence[str]) -> str:
     """The chart of ``counters`` on ``ledgers``: the same text for the same ledgers."""
-    from matplotlib import style
-
-    out = StringIO()
-    with style.context(SETTINGS, after_reset=True):
-        _figure(shares(ledgers, counters)).savefig(out, format="svg", transparent=True)
-    return themed(out.getvalue(), "How far off each counter is on every model's denoiser, in percent")
+    return drawn(
+        "How far off each counter is on every model's denoiser, in percent", lambda: _figure(shares(ledgers, counters))
+    )
 
 
 def shares(ledgers: Sequence[Ledger], counters: Sequence[str]) -> dict[str, list[Fraction]]:

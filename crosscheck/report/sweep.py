@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crosscheck.files import write_atomically
 from crosscheck.ledger import dumps
-from crosscheck.report.chart import INK, SETTINGS, available, themed
+from crosscheck.report.chart import INK, available, drawn
 from crosscheck.report.text import WORDS, count, escape, percent, plain, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from crosscheck.sweep import Point
 
@@ -107,17 +107,17 @@ def _said(value: Any) -> str:
 
 def svg(points: Sequence[Point]) -> str:
     """MACs of a generation along the first axis that grows: all, and of these attention and the rest."""
-    from matplotlib import style
+    return drawn("MACs of a generation over the sweep", lambda: _figure(points))
+
+
+def _figure(points: Sequence[Point]) -> Figure:
     from matplotlib.figure import Figure
 
     models = list(dict.fromkeys(point.model for point in _counted(points)))
-    out = StringIO()
-    with style.context(SETTINGS, after_reset=True):
-        figure = Figure(figsize=(7.0, 2.6 * len(models) + 0.3), layout="constrained")
-        for axes, model in zip(figure.subplots(len(models), 1, squeeze=False)[:, 0], models, strict=True):
-            _panel(axes, model, [point for point in _counted(points) if point.model == model])
-        figure.savefig(out, format="svg", transparent=True)
-    return themed(out.getvalue(), "MACs of a generation over the sweep")
+    figure = Figure(figsize=(7.0, 2.6 * len(models) + 0.3), layout="constrained")
+    for axes, model in zip(figure.subplots(len(models), 1, squeeze=False)[:, 0], models, strict=True):
+        _panel(axes, model, [point for point in _counted(points) if point.model == model])
+    return figure
 
 
 def _panel(axes: Axes, model: str, points: list[Point]) -> None:

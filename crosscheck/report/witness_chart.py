@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from crosscheck import witnesses
 from crosscheck.records import Witness
 from crosscheck.report import witness as page
-from crosscheck.report.chart import COLOURS, INK, RED, SETTINGS, themed
+from crosscheck.report.chart import COLOURS, INK, RED, drawn
 from crosscheck.report.text import count, plain, signed, signed_percent
 
 if TYPE_CHECKING:
@@ -67,12 +66,7 @@ def _precision(dtype: str) -> str:
 
 
 def _svg(rows: Sequence[Row], title: str, base: float) -> str:
-    from matplotlib import style
-
-    out = StringIO()
-    with style.context(SETTINGS, after_reset=True):
-        _figure(rows, title, base).savefig(out, format="svg", transparent=True)
-    return themed(out.getvalue(), title)
+    return drawn(title, lambda: _figure(rows, title, base))
 
 
 def _figure(rows: Sequence[Row], title: str, base: float) -> Figure:
