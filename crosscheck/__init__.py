@@ -9,10 +9,10 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "check": "crosscheck.measure",
-    "check_pipeline": "crosscheck.run",
+    "check": "crosscheck.engine.check",
+    "check_pipeline": "crosscheck.pipelines.check",
     "witness": "crosscheck.witnesses.cpu",
-    "CrosscheckError": "crosscheck.records",
+    "CrosscheckError": "crosscheck.errors",
     "Counted": "crosscheck.records",
     "Skipped": "crosscheck.records",
     "Failed": "crosscheck.records",

@@ -11,17 +11,8 @@ from typing import TypeVar
 import msgspec
 from packaging.version import Version
 
-from crosscheck.records import (
-    FLOPS_PER_MAC,
-    SCHEMA,
-    Component,
-    ConfigError,
-    Counted,
-    Generation,
-    Ledger,
-    Recommended,
-    Witness,
-)
+from crosscheck.errors import ConfigError
+from crosscheck.records import FLOPS_PER_MAC, SCHEMA, Component, Counted, Generation, Ledger, Recommended
 
 #: The largest ledger of the catalogue, with its census, is a fifth of this.
 MAX_BYTES = 16_000_000
@@ -45,28 +36,25 @@ def environment(device: str = "meta") -> dict[str, str]:
     return found
 
 
-class _Versioned(msgspec.Struct):
+class Stamp(msgspec.Struct):
+    """What a file says of itself, whatever else is in it."""
+
     schema: int
     witness: str = ""
     """Empty in the ledger of a run."""
     workload: dict[str, object] | None = None
 
 
-def dumps(record: object) -> str:
-    """A record, or several in a list, as JSON text."""
-    return msgspec.json.format(msgspec.json.encode(record), indent=1).decode() + "\n"
-
-
-def of(model: str, components: Sequence[Component], device: str = "meta") -> Ledger:
+def of_modules(model: str, components: Sequence[Component], device: str = "meta") -> Ledger:
     """The ledger of modules counted by themselves, with `crosscheck.check`."""
     return Ledger(schema=SCHEMA, model=model, environment=environment(device), components=tuple(components))
 
 
 def load(path: Path) -> Ledger:
     """Read a ledger. Raises `ConfigError` for an unknown schema and for a record that contradicts itself."""
-    content = _read(path)
-    _versioned(path, content)
-    ledger = _decoded(path, content, Ledger)
+    content = read(path)
+    stamp(path, content)
+    ledger = decoded(path, content, Ledger)
     for contradiction in contradictions(ledger):
         raise ConfigError(f"{path}: the record contradicts itself: {contradiction}")
     return ledger
@@ -87,18 +75,13 @@ def runs(path: Path) -> list[Path]:
 
 def _is_of_a_run(path: Path) -> bool:
     try:
-        return _decoded(path, _read(path), _Versioned).workload is not None
+        return decoded(path, read(path), Stamp).workload is not None
     except ConfigError:
         return False
 
 
-def load_witness(path: Path) -> Witness | None:
-    """Read a witness's ledger; None where it is one of a run. Raises `ConfigError` as `load` does."""
-    content = _read(path)
-    return _decoded(path, content, Witness) if _versioned(path, content).witness else None
-
-
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """The file's bytes. Raises `ConfigError` where it can't be read or is too long."""
     try:
         with path.open("rb") as file:  # a pipe has no size
             content = file.read(MAX_BYTES + 1)
@@ -109,8 +92,9 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _versioned(path: Path, content: bytes) -> _Versioned:
-    stated = _decoded(path, content, _Versioned)
+def stamp(path: Path, content: bytes) -> Stamp:
+    """What kind of ledger it is. Raises `ConfigError` for another schema, and for what is no ledger."""
+    stated = decoded(path, content, Stamp)
     if stated.schema != SCHEMA:
         raise ConfigError(
             f"{path}: schema {stated.schema}; allowed: {SCHEMA}; read it with the crosscheck that wrote it"
@@ -118,7 +102,8 @@ def _versioned(path: Path, content: bytes) -> _Versioned:
     return stated
 
 
-def _decoded(path: Path, content: bytes, kind: type[T]) -> T:
+def decoded(path: Path, content: bytes, kind: type[T]) -> T:
+    """``content`` as a record. Raises `ConfigError` where it is none."""
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

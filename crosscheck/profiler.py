@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from crosscheck.records import Counted, Ledger, UncountedError, UsageError
+from crosscheck.errors import UncountedError, UsageError
+from crosscheck.records import Counted, Ledger
 
 _GIGA = 10**9
 _DENOISER = {"unet": "UNet", "transformer": "Transformer"}
@@ -20,9 +21,9 @@ class ModelManager:
 
     def load_model(self, model: str) -> Any:
         """The diffusers pipeline of a catalogue name, a folder or a hub id; its weights are neither read nor needed."""
-        from crosscheck import pipelines
+        from crosscheck.models import build
 
-        return pipelines.load(model)[1]
+        return build.load(model)[1]
 
 
 def get_model_manager() -> ModelManager:
@@ -90,7 +91,7 @@ class Profiler:
         """The ledger of a run of ``pipe``. Raises `UsageError` where the profiler is not enabled."""
         if not self.enabled:
             raise UsageError("the profiler is not enabled: create_profiler(enabled=True)")
-        from crosscheck.run import check_pipeline
+        from crosscheck.pipelines.check import check_pipeline
 
         call: dict[str, Any] = {} if prompt is None else {"prompt": prompt}
         return check_pipeline(

@@ -71,7 +71,7 @@ def macs_of(request: pytest.FixtureRequest) -> Iterator[Callable[..., int]]:
     request.node.user_properties.append((_COUNTED, counted))
 
     def count(module: Any, *inputs: Any, **kwargs: Any) -> int:
-        from crosscheck.measure import check
+        from crosscheck.engine.check import check
 
         recommended = check(module, *inputs, backends=(), **kwargs).recommended
         if recommended.macs is None:

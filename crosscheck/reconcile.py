@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from math import prod
 
 from msgspec import structs
 
 from crosscheck import causes
+from crosscheck.case import Case
+from crosscheck.errors import ConfigError
 from crosscheck.records import (
     HEADLINE,
     OPS,
     CaseResult,
     Census,
     Component,
-    ConfigError,
     Counted,
     Failed,
     Generation,
@@ -28,15 +29,13 @@ from crosscheck.records import (
     Status,
 )
 
-if TYPE_CHECKING:
-    from crosscheck.backends.interface import Case
-
 
 def component(
     case: Case, result: CaseResult, params: int, environment: causes.Environment, notes: Sequence[str] = ()
 ) -> Component:
     """The record of one case: its recommendation, and every backend's outcome held against the reference."""
-    recommended, outcomes = reconcile(result.outcomes, result.census, environment)
+    census = result.evidence.whole
+    recommended, outcomes = reconcile(result.outcomes, census, environment)
     return Component(
         name=case.name,
         class_name=case.class_name,
@@ -45,9 +44,9 @@ def component(
         inputs=case.inputs,
         recommended=recommended,
         backends=outcomes,
-        other_ops=_other_ops(result.census),
+        other_ops=_other_ops(census),
         notes=tuple(notes),
-        census=result.census,
+        census=census,
     )
 
 
@@ -72,8 +71,8 @@ def _recommend(
     analytic, trace = outcomes.get("analytic"), outcomes.get("aten")
     if not isinstance(trace, Measured):
         why = trace.error if isinstance(trace, Failed) else trace.reason if isinstance(trace, Skipped) else "not run"
-        known = analytic.macs if isinstance(analytic, Measured) else None
-        return Recommended(status="uncounted", reason=f"aten: {why}"), known
+        reference = analytic.macs if isinstance(analytic, Measured) else None
+        return Recommended(status="uncounted", reason=f"aten: {why}"), reference
     saving = sum(row.macs - row.causal_macs for row in census.attention) if census else 0
     if not isinstance(analytic, Measured):
         why = analytic.reason if isinstance(analytic, Skipped) else getattr(analytic, "error", "not run")
@@ -99,10 +98,10 @@ def unequal_ops(closed_form: Mapping[str, int], trace: Mapping[str, int]) -> str
     return "; ".join(f"{what}: {a:,} and {b:,}" for what, (a, b) in sums.items() if a != b)
 
 
-def _without_number(outcome: Skipped | Failed, predicted: Sequence[causes.NoNumber]) -> Outcome:
+def _without_number(outcome: Skipped | Failed, predicted: Sequence[causes.PredictedFailure]) -> Outcome:
     words = outcome.reason if isinstance(outcome, Skipped) else outcome.error
-    known = (entry.name for entry in predicted if isinstance(outcome, entry.outcome) and entry.words.search(words))
-    return structs.replace(outcome, known=next(known, ""))
+    names = (entry.name for entry in predicted if isinstance(outcome, entry.outcome) and entry.words.search(words))
+    return structs.replace(outcome, predicted_by=next(names, ""))
 
 
 def _counted(
@@ -111,7 +110,7 @@ def _counted(
     reference: int | None,
     census: Census | None,
     environment: causes.Environment,
-    predicted: Sequence[causes.NoNumber],
+    predicted: Sequence[causes.PredictedFailure],
 ) -> Outcome:
     if reference is None:
         return Failed(error=f"counted {outcome.macs:,}, but there is no reference to hold it against",
@@ -138,15 +137,8 @@ def _other_ops(census: Census | None) -> dict[str, int]:
     sums: dict[str, int] = {}
     for row in census.ops if census else ():
         if row.op not in HEADLINE:
-            sums[row.op] = sums.get(row.op, 0) + row.count * _elements(row.out)
+            sums[row.op] = sums.get(row.op, 0) + row.count * prod(row.out)
     return {op: sums[op] for op in OPS if op in sums}
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    elements = 1
-    for size in shape:
-        elements *= size
-    return elements
 
 
 # -- a generation ------------------------------------------------------------------------------------------------------
@@ -156,17 +148,17 @@ def generation(
     cases: Mapping[str, Sequence[GenerationCase]], by_op: Mapping[str, int], outside_macs: int, unknown: Sequence[str]
 ) -> Generation:
     """All calls of a generation, by the reference. ``unknown`` names what could not be counted, with the reason."""
-    components = tuple(_generation_component(name, of) for name, of in cases.items())
-    known = [c for of in cases.values() for c in of]
-    if unknown or any(c.macs is None for c in known):
+    components = tuple(_generation_component(name, distinct) for name, distinct in cases.items())
+    every = [case for distinct in cases.values() for case in distinct]
+    if unknown or any(case.macs is None for case in every):
         reason = "; ".join(unknown) or "a call has no count"
         return Generation(
             components=components,
             recommended=Recommended(status="uncounted", reason=reason),
             outside_macs=outside_macs,
         )
-    status: Status = "confirmed" if all(c.analytic == c.aten == c.macs for c in known) else "unconfirmed"
-    without = [name for name, of in cases.items() if any(c.analytic is None for c in of)]
+    status: Status = "confirmed" if all(c.analytic == c.aten == c.macs for c in every) else "unconfirmed"
+    without = [name for name, distinct in cases.items() if any(c.analytic is None for c in distinct)]
     reason = f"no closed form for: {', '.join(without)}" if without else ""
     return Generation(
         components=components,
@@ -189,7 +181,7 @@ def _generation_component(name: str, cases: Sequence[GenerationCase]) -> Generat
 # -- a ledger again ----------------------------------------------------------------------------------------------------
 
 
-def again(ledger: Ledger) -> tuple[Ledger, tuple[str, ...]]:
+def reconcile_again(ledger: Ledger) -> tuple[Ledger, tuple[str, ...]]:
     """The ledger with its reconciliation made anew from raw totals and census, and the cells that changed."""
     components, changed = [], []
     for old in ledger.components:

@@ -11,23 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crosscheck import pipelines
-from crosscheck.backends.analytic.options import NoClosedForm
-from crosscheck.generation import Generation
-from crosscheck.records import HEADLINE, CrosscheckError, Record, UsageError, listed, one_line
-from crosscheck.run import check_pipeline, check_workload
+from crosscheck.closed_form.generation import Generation
+from crosscheck.closed_form.options import NoClosedForm
+from crosscheck.errors import CrosscheckError, UsageError, one_line
+from crosscheck.hints import require_list
+from crosscheck.models import build
+from crosscheck.pipelines.check import check_pipeline
+from crosscheck.pipelines.workload import check_workload
+from crosscheck.records import HEADLINE, Record, Workload
 
 #: Points of one sweep.
 MAX_POINTS = 100_000
 
-
-#: Arguments of a pipeline's call that decide what it calls, as `Asked` has them.
-_FIELDS = {
-    "batch_size": "batch_size",
-    "num_inference_steps": "steps",
-    "guidance_scale": "guidance_scale",
-    "scheduler": "scheduler",
-}
+#: Arguments of a pipeline's call that the closed form of a generation knows.
+_KNOWN = {"height", "width", "batch_size", "num_inference_steps", "guidance_scale", "scheduler"}
 
 
 class Point(Record, frozen=True, kw_only=True):
@@ -44,6 +41,11 @@ class Point(Record, frozen=True, kw_only=True):
     """``closed form``, or the status of the traced generation."""
     error: str = ""
 
+    @property
+    def attention(self) -> int:
+        """MACs of attention, written out as products too."""
+        return self.by_op.get("attention", 0) + self.by_op.get("matmul", 0)
+
 
 def sweep(
     models: Iterable[str], axes: Mapping[str, Sequence[Any]], *, engine: str | None = None, jobs: int = -1
@@ -52,18 +54,18 @@ def sweep(
 
     Raises `UsageError` for an unknown model or too many points. Points are in the order of the axes.
     """
-    listed("models", models)
+    require_list("models", models)
     for name, values in axes.items():
-        listed(name, values)
+        require_list(name, values)
     grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    located = [pipelines.locate(model) for model in models]
+    located = [build.locate(model) for model in models]
     if len(located) * len(grid) > MAX_POINTS:
         raise UsageError(f"got {len(located) * len(grid):,} points; allowed: up to {MAX_POINTS:,}")
     asked = [{**point, "width": point["height"]} if _square(point) else point for point in grid]
     points: list[Point | None] = []
     traced: list[tuple[int, str, str, dict[str, Any]]] = []
     for name, folder in located:
-        form = _closed_form(name, folder) if axes.keys() <= {"height", "width", *_FIELDS} else None
+        form = _closed_form(name, folder) if axes.keys() <= _KNOWN else None
         for point in asked:
             found = _reckoned(name, form, point) if form else None
             if found is None:
@@ -87,10 +89,10 @@ def _closed_form(name: str, folder: Path) -> Generation | None:
 
 def _reckoned(name: str, generation: Generation, point: Mapping[str, Any]) -> Point | None:
     """A point by the closed form; None where this workload has none."""
-    asked = generation.own._replace(**{field: point[key] for key, field in _FIELDS.items() if key in point})
+    asked = Workload.of_call({**generation.own.call, **point})
     try:
-        check_workload(point.get("batch_size", 1), point)
-        work = generation.work(asked, height=point.get("height"), width=point.get("width"))
+        check_workload(Workload.of_call(point))
+        work = generation.work(asked)
     except NoClosedForm:
         return None
     except CrosscheckError as error:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from crosscheck.measure import check
+from crosscheck.engine.check import check
 from crosscheck.records import Counted
 
 

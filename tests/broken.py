@@ -7,8 +7,8 @@ import time
 import torch
 
 from crosscheck.backends.aten import Aten
-from crosscheck.backends.entry import call
-from crosscheck.backends.interface import Backend, Count
+from crosscheck.case import Backend, Count
+from crosscheck.tracing.calling import call
 
 
 class Broken(Backend):

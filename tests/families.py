@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from crosscheck import configs, pipelines, vocabulary
-from crosscheck.configs import ComponentConfig, PipelineConfig
+from crosscheck.models import build as pipelines
+from crosscheck.models import configs, tokenizers
+from crosscheck.models.configs import ComponentConfig, PipelineConfig
 
 CLIP = {
     "hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_hidden_layers": 2, "projection_dim": 16,
@@ -318,7 +319,7 @@ def _part(part: ComponentConfig) -> Any:
 
     cls = getattr(diffusers if part.library == "diffusers" else transformers, part.class_name)
     if issubclass(cls, transformers.PreTrainedTokenizerBase):
-        return vocabulary.tokenizer(cls, part.config)
+        return tokenizers.tokenizer(cls, part.config)
     if issubclass(cls, diffusers.SchedulerMixin):
         return cls.from_config(part.config)
     return pipelines._model(cls, dict(part.config))

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from crosscheck import backends, causes, ledger
-from crosscheck.backends.interface import NotApplicable
+from crosscheck import causes, ledger
+from crosscheck.backends import registry
+from crosscheck.case import NotApplicable
 
 INSTALLED = ledger.environment()
 
@@ -26,14 +27,14 @@ def needs(condition: str, why: str) -> pytest.MarkDecorator:
 def extra(name: str) -> Any:
     """A counter of the ``counters`` extra, as a parameter; skipped where its package is not installed."""
     try:
-        backends.load(name)
+        registry.load(name)
     except NotApplicable as reason:
         return pytest.param(name, marks=pytest.mark.skip(reason=str(reason)))
     return name
 
 
 #: The core backends that give numbers here: torch 2.0 has no counter of its own.
-COUNTING = tuple(name for name in backends.CORE if name != "flop_counter" or holds("torch>=2.1"))
+COUNTING = tuple(name for name in registry.CORE if name != "flop_counter" or holds("torch>=2.1"))
 
 
 def attention_as_products() -> contextlib.AbstractContextManager[Any]:

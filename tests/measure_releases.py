@@ -20,10 +20,13 @@ from msgspec.structs import replace
 from packaging.version import Version
 
 import crosscheck
-from crosscheck import backends, configs, ledger, report
+from crosscheck import ledger
+from crosscheck.backends import registry
 from crosscheck.files import write_atomically
+from crosscheck.models import configs
+from crosscheck.report import verdict
 
-MEASURED = (*backends.CORE, *backends.PROBES)
+MEASURED = (*registry.CORE, *registry.PROBES)
 #: Models that every supported release of diffusers has; the others of the catalogue come from newer ones.
 MODELS = ("sd15", "sd21-base", "sd21", "sdxl-base")
 
@@ -58,7 +61,7 @@ def small() -> crosscheck.Ledger:
     }
     with torch.no_grad():
         checked = [replace(crosscheck.check(*case), name=name) for name, case in cases.items()]
-    return ledger.of("small-cpu", checked, "cpu")
+    return ledger.of_modules("small-cpu", checked, "cpu")
 
 
 def timeless(run: crosscheck.Ledger, *, census: bool) -> Any:
@@ -76,7 +79,7 @@ def timeless(run: crosscheck.Ledger, *, census: bool) -> Any:
         for name, outcome in list(component["backends"].items()):
             for key in ("seconds", "memory", "version", *(() if census else ("uncounted",))):
                 outcome.pop(key, None)
-            if name not in backends.CORE:
+            if name not in registry.CORE:
                 del component["backends"][name]
     return value
 
@@ -94,7 +97,7 @@ def main() -> None:
         path, text = place / f"{run.model}.json", run.to_json()
         if not path.exists() or not same_but_for_seconds(path.read_text(), text):
             write_atomically(path, text)
-    problems = [f"{run.model}: {problem}" for run in runs for problem in report.problems(run)]
+    problems = [f"{run.model}: {problem}" for run in runs for problem in verdict.problems(run)]
     print(*problems, f"measured into {place}", sep="\n", file=sys.stderr)
     sys.exit(bool(problems))
 

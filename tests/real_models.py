@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from crosscheck.backends.aten import Aten
-from crosscheck.measure import case_of
+from crosscheck.tracing.calling import case_of
 
 CLASSES = {
     cls.__name__: (cls, config_class)

@@ -11,13 +11,13 @@ from unittest import mock
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from crosscheck.backends import rules
-from crosscheck.backends.aten import Tracer
-from crosscheck.hollow import Hollow
+from crosscheck.pipelines.check import modules
+from crosscheck.pipelines.hollow import Hollow
 from crosscheck.records import HEADLINE, TensorSpec
-from crosscheck.run import modules
-from crosscheck.state import Snapshot
-from crosscheck.trees import specs
+from crosscheck.tracing import aten_rules
+from crosscheck.tracing.snapshot import Snapshot
+from crosscheck.tracing.tensor_trees import specs
+from crosscheck.tracing.tracer import Tracer
 
 ENTRIES = ("encode", "decode", "_encode", "_decode", "get_text_features", "get_image_features", "quantize")
 
@@ -30,9 +30,9 @@ class Outside(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        if not self.inside and rules.kind(name) in HEADLINE and isinstance(result, torch.Tensor):
+        if not self.inside and aten_rules.kind(name) in HEADLINE and isinstance(result, torch.Tensor):
             shapes = tuple(tuple(a.shape) for a in args if isinstance(a, torch.Tensor))
-            work = rules.macs(name, args, shapes, tuple(result.shape), "", result.dtype.is_complex)
+            work = aten_rules.macs(name, args, shapes, tuple(result.shape), "", result.dtype.is_complex)
             self.macs += sum(macs for _, macs in work)
         return result
 

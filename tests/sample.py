@@ -249,7 +249,7 @@ def hostile() -> Ledger:
                 residual=1,
             ),
             HOSTILE + "2": Skipped(reason=HOSTILE),
-            HOSTILE + "3": Failed(error=HOSTILE, version=HOSTILE, known=HOSTILE + "4"),
+            HOSTILE + "3": Failed(error=HOSTILE, version=HOSTILE, predicted_by=HOSTILE + "4"),
             HOSTILE + "5": Failed(error=HOSTILE),
         },
         other_ops={HOSTILE: 7},

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import msgspec
 
-from crosscheck import configs, ledger, report
+from crosscheck import ledger
 from crosscheck.files import write_atomically
-from crosscheck.report import scoreboard
+from crosscheck.models import configs
+from crosscheck.report.pages import overview, scoreboard
 
 ROOT = Path(__file__).parent.parent
 REPORTS = ROOT / "reports"
 
 if __name__ == "__main__":
     doctors, *models = (ledger.load(REPORTS / f"{name}.json") for name in ("counters", *configs.catalogue()))
-    write_atomically(REPORTS / "README.md", report.index([doctors, *models]))
+    write_atomically(REPORTS / "README.md", overview.index([doctors, *models]))
     scoreboard.write(models, doctors, REPORTS)
     scores = msgspec.json.decode((REPORTS / "scoreboard.json").read_bytes(), type=tuple[scoreboard.Score, ...])
     (habits,) = re.findall(r"^\| They .*?(?=\n\n)", (REPORTS / "claims.md").read_text(), re.DOTALL | re.MULTILINE)

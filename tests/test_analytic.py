@@ -34,7 +34,10 @@ from real_models import CLASSES, torch_macs, traced_macs
 from strategies import Drawn, autoencoders, safety_checkers, text_encoders, unets, vision_encoders
 
 import crosscheck
-from crosscheck.backends.analytic import NoClosedForm, Work, autoencoder_kl, clip, count, unet_2d_condition
+from crosscheck.closed_form.architectures import autoencoder_kl, clip, unet_2d_condition
+from crosscheck.closed_form.forms import count
+from crosscheck.closed_form.options import NoClosedForm
+from crosscheck.closed_form.work import Work
 from crosscheck.reconcile import unequal_ops
 
 every_option = needs("diffusers>=0.30", "the classes have the options that the closed forms were read off with")

@@ -18,14 +18,15 @@ from real_models import arguments
 from strategies import Drawn
 
 import crosscheck
-from crosscheck.backends.analytic import NoClosedForm, Work
-from crosscheck.backends.analytic import autoencoder_dc as dc
-from crosscheck.backends.analytic import dit_transformer_2d as dit
-from crosscheck.backends.analytic import pixart_transformer_2d as pixart
-from crosscheck.backends.analytic import sana_transformer_2d as sana
-from crosscheck.backends.analytic import sd3_transformer_2d as sd3
 from crosscheck.backends.aten import Aten
-from crosscheck.measure import case_of
+from crosscheck.closed_form.architectures import autoencoder_dc as dc
+from crosscheck.closed_form.architectures import dit_transformer_2d as dit
+from crosscheck.closed_form.architectures import pixart_transformer_2d as pixart
+from crosscheck.closed_form.architectures import sana_transformer_2d as sana
+from crosscheck.closed_form.architectures import sd3_transformer_2d as sd3
+from crosscheck.closed_form.options import NoClosedForm
+from crosscheck.closed_form.work import Work
+from crosscheck.tracing.calling import case_of
 
 drawn_models = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 CATALOGUE = Path(crosscheck.__file__).parent / "catalogue"

@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from installed import needs
 
-from crosscheck import configs
-from crosscheck.backends.analytic import NoClosedForm, Work, count
 from crosscheck.backends.aten import Aten
-from crosscheck.measure import case_of
+from crosscheck.closed_form.forms import count
+from crosscheck.closed_form.options import NoClosedForm
+from crosscheck.closed_form.work import Work
+from crosscheck.models import configs
+from crosscheck.tracing.calling import case_of
 
 pytestmark = needs("diffusers>=0.42", "the classes have the options that the closed forms were read off with")
 drawn_models = settings(suppress_health_check=[HealthCheck.too_slow])

@@ -20,19 +20,19 @@ from published_configs import SDXL, sdxl_inputs, unet_inputs
 from real_models import arguments
 from strategies import Drawn, unets
 
-from crosscheck import configs
-from crosscheck.backends.analytic import (
-    NoClosedForm,
-    Work,
+from crosscheck.backends.aten import Aten
+from crosscheck.case import Case
+from crosscheck.closed_form.architectures import (
     cogvideox_transformer_3d,
     controlnet,
     ltx_video_transformer_3d,
     wan_transformer_3d,
 )
-from crosscheck.backends.analytic.layers import ACTIVATIONS
-from crosscheck.backends.aten import Aten
-from crosscheck.backends.interface import Case
-from crosscheck.measure import case_of
+from crosscheck.closed_form.layers import ACTIVATIONS
+from crosscheck.closed_form.options import NoClosedForm
+from crosscheck.closed_form.work import Work
+from crosscheck.models import configs
+from crosscheck.tracing.calling import case_of
 
 pytestmark = needs("diffusers>=0.42", "the classes have the options that the closed forms were read off with")
 drawn_models = settings(suppress_health_check=[HealthCheck.too_slow])

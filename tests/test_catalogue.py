@@ -9,10 +9,16 @@ import pytest
 from installed import needs
 
 import crosscheck
-from crosscheck import backends, configs, formula, ledger, report
-from crosscheck.backends.analytic import FORMS
+from crosscheck import ledger
+from crosscheck.backends import registry
+from crosscheck.closed_form import in_writing
+from crosscheck.closed_form.forms import FORMS
+from crosscheck.models import configs
 from crosscheck.records import Counted, Failed
-from crosscheck.report import chart, counters, scoreboard, scoreboard_chart
+from crosscheck.report.charts import run as chart
+from crosscheck.report.charts import scoreboard as scoreboard_chart
+from crosscheck.report.pages import counters, overview, scoreboard
+from crosscheck.report.pages import run as report
 
 REPORTS = Path(__file__).parent.parent / "reports"
 MODELS = configs.catalogue()
@@ -26,7 +32,7 @@ def test_a_run_is_as_stated_and_as_reported(model):
     folder = configs.CATALOGUE / model
     stated = configs.stated(folder)
     config = configs.read(folder, model)
-    written = {part.name: part for part in formula.parts(config, stated)}
+    written = {part.name: part for part in in_writing.parts(config, stated)}
     old = ledger.load(REPORTS / f"{model}.json")
 
     parameters: dict[str, int] = {}
@@ -53,7 +59,7 @@ def test_every_counter_is_explained(model):
             if isinstance(outcome, Counted):
                 assert outcome.residual == 0, where
             elif isinstance(outcome, Failed):
-                assert outcome.known, where
+                assert outcome.predicted_by, where
             else:
                 assert name in {"analytic", *NOT_HERE}, where
 
@@ -66,7 +72,7 @@ def test_every_counter_was_run():
     ran = {
         name for model in MODELS for part in ledger.load(REPORTS / f"{model}.json").components for name in part.backends
     }
-    assert ran >= set(backends.table()) - set(NOT_HERE)
+    assert ran >= set(registry.table()) - set(NOT_HERE)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -79,7 +85,7 @@ def test_the_reports_are_made_from_their_ledgers(model):
 
 def test_the_index_is_made_from_the_ledgers():
     ledgers = [ledger.load(REPORTS / f"{name}.json") for name in ("counters", *MODELS)]
-    assert (REPORTS / "README.md").read_text() == report.index(ledgers)
+    assert (REPORTS / "README.md").read_text() == overview.index(ledgers)
 
 
 def test_the_scoreboard_is_made_from_the_ledgers():

@@ -14,10 +14,12 @@ from torch import nn
 from torch.utils import checkpoint
 
 import crosscheck
-from crosscheck import backends, causes, reconcile, report
+from crosscheck import causes, reconcile
 from crosscheck import ledger as ledgers
-from crosscheck.backends.interface import NotApplicable
+from crosscheck.backends import registry
+from crosscheck.case import NotApplicable
 from crosscheck.records import Counted, Failed, Measured, Skipped
+from crosscheck.report import verdict
 
 imported_by_name = F.scaled_dot_product_attention
 
@@ -925,13 +927,13 @@ def test_a_cause_fires_by_the_derived_integer(name):
         check = crosscheck.check(module.to(device), *inputs, backends=(backend,))
     outcome, applies = check[backend], causes.holds(causes.CAUSES[name].only_in, INSTALLED)
 
-    if isinstance(outcome, Skipped) and backend in backends.COUNTERS:
+    if isinstance(outcome, Skipped) and backend in registry.COUNTERS:
         pytest.skip(outcome.reason)
     if isinstance(outcome, Counted):
         terms = outcome.terms
         assert outcome.residual == 0
     else:  # in these releases it gives no number, and only what the cause would predict can be asked
-        assert outcome.known, outcome
+        assert outcome.predicted_by, outcome
         terms = causes.explain(backend, INSTALLED, check.census)
     assert {t.cause: t.macs for t in terms}.get(name) == (worth if applies else None)
     assert training == [m.training for m in module.modules()]
@@ -1095,7 +1097,7 @@ WITHOUT_NUMBER = {
 
 
 def test_every_lack_of_a_number_has_a_case():
-    assert set(WITHOUT_NUMBER) == set(causes.NO_NUMBER)
+    assert set(WITHOUT_NUMBER) == set(causes.PREDICTED_FAILURES)
 
 
 @pytest.mark.parametrize("name", WITHOUT_NUMBER)
@@ -1105,7 +1107,7 @@ def test_a_lack_of_a_number_is_as_predicted(name):
     if name == "jit-checkpoint" and not causes.holds("torch>=2.6", INSTALLED):
         pytest.skip("a reentrant checkpoint looked for torch.meta, and ran on no meta tensor")
     backend, module, shapes, *on = WITHOUT_NUMBER[name]
-    known = causes.NO_NUMBER[name]
+    known = causes.PREDICTED_FAILURES[name]
     module = module if isinstance(module, nn.Module) else module()
 
     (device,) = on or ["meta"]
@@ -1113,10 +1115,10 @@ def test_a_lack_of_a_number_is_as_predicted(name):
     with torch.set_grad_enabled(device == "meta"):
         outcome = crosscheck.check(module.to(device), *inputs, backends=(backend,))[backend]
 
-    if isinstance(outcome, Skipped) and backend in backends.COUNTERS and not outcome.known:
+    if isinstance(outcome, Skipped) and backend in registry.COUNTERS and not outcome.predicted_by:
         pytest.skip(outcome.reason)
     if causes.holds(known.only_in, INSTALLED):
-        assert (type(outcome), outcome.known) == (known.outcome, name)
+        assert (type(outcome), outcome.predicted_by) == (known.outcome, name)
     else:
         assert getattr(outcome, "known", "") != name
 
@@ -1138,7 +1140,7 @@ def test_a_bool_for_a_number_is_more_than_fvcore_s_trace_can_take(made, fails):
     module = Function(lambda self, x: x @ made(x).to(x.dtype))
     outcome = crosscheck.check(module, torch.empty(3, 3, device="meta"), backends=("fvcore",))["fvcore"]
     if fails:
-        assert (type(outcome), outcome.known) == (Failed, "fvcore-bool-number")
+        assert (type(outcome), outcome.predicted_by) == (Failed, "fvcore-bool-number")
     else:
         assert outcome.macs == 27  # 3 x 3 x 3
 
@@ -1159,8 +1161,8 @@ def test_a_predicted_failure_that_stops_is_a_stale_excuse():
     for release, excuse in (("2.4.1", ""), ("2.6.0", "fvcore-meta-assertion")):
         _, held = reconcile.reconcile(outcomes, check.census, {"torch": release})
         assert held["fvcore-meta"].stale_excuse == excuse
-    ledger = ledgers.of("conv", [structs.replace(check, backends=held)])
-    assert any("fvcore-meta-assertion predicts no number: a stale excuse" in p for p in report.problems(ledger))
+    ledger = ledgers.of_modules("conv", [structs.replace(check, backends=held)])
+    assert any("fvcore-meta-assertion predicts no number: a stale excuse" in p for p in verdict.problems(ledger))
 
 
 @pytest.mark.parametrize(
@@ -1184,7 +1186,7 @@ def test_conditions(condition, environment, holds):
 def owns_thop(cause):
     """Whether the files of ``thop`` are of the package that a cause is about."""
     try:
-        backends.load("ultralytics-thop" if cause.startswith("ultralytics") else "thop")
+        registry.load("ultralytics-thop" if cause.startswith("ultralytics") else "thop")
     except NotApplicable:
         return False
     return True
@@ -1194,14 +1196,14 @@ PACKAGES = "thop|fvcore|torch|onnx_tool|ptflops|torchinfo|torchprofile|calflops|
 SOURCE = re.compile(rf"((?:{PACKAGES})/[\w/]+\.py):([\d,\-]+)")
 
 
-@pytest.mark.parametrize("name", [*causes.CAUSES, *causes.NO_NUMBER])
+@pytest.mark.parametrize("name", [*causes.CAUSES, *causes.PREDICTED_FAILURES])
 def test_sources_are_where_they_say(name):
     """Files exist in the installed tool, and the lines hold code, not the end of the file."""
-    for file_name, lines in SOURCE.findall(causes.known(name).source):
+    for file_name, lines in SOURCE.findall(causes.find(name).source):
         if file_name.startswith("torch/") and not causes.holds("torch==2.13.*", INSTALLED):
             continue  # of which the lines are
         package = importlib.util.find_spec(file_name.split("/")[0])
-        if package is None and not causes.known(name).backends.isdisjoint(backends.COUNTERS):
+        if package is None and not causes.find(name).backends.isdisjoint(registry.COUNTERS):
             pytest.skip(f"{file_name.split('/')[0]} is not installed")
         if file_name.startswith("thop/") and not owns_thop(name):
             pytest.skip("another package is imported as thop")
@@ -1281,7 +1283,7 @@ def test_of_a_trace_by_torch_jit_onnx_tool_says_the_same():
         outcome = crosscheck.check(module(), torch.zeros(3, 3), backends=("onnx-tool",))["onnx-tool"]
         if isinstance(outcome, Skipped):
             pytest.skip(outcome.reason)
-        assert outcome.known == known
+        assert outcome.predicted_by == known
 
 
 @pytest.mark.parametrize("enclosed", ["buffer", "of the forward", "input"])
@@ -1298,7 +1300,7 @@ def test_a_checkpoint_of_other_tensors_is_not_traced(enclosed):
             return checkpoint.checkpoint(function, x + 1, use_reentrant=True)
 
     outcome = crosscheck.check(Checkpointed(), torch.zeros(3, 3), backends=("fvcore",))["fvcore"]
-    assert outcome.known == "jit-checkpoint"
+    assert outcome.predicted_by == "jit-checkpoint"
 
 
 def test_a_lstm_that_nobody_uses_is_no_part_of_a_trace():

@@ -15,7 +15,8 @@ import sample
 from msgspec.structs import replace
 
 from crosscheck.records import Counted, Failed, Ledger, Recommended, Skipped, Term
-from crosscheck.report import chart
+from crosscheck.report.charts import run as chart
+from crosscheck.report.charts import style
 
 pytest.importorskip("matplotlib")
 ELEMENTS = {"svg", "title", "style", "defs", "g", "path", "rect", "use", "text", "clipPath", "pattern"}
@@ -34,7 +35,9 @@ def strange() -> dict[str, Ledger]:
         version="1", macs=10**400, seconds=0, gap=10**400 - 1, terms=(Term(cause="x", macs=10**400 - 1),), residual=0
     )
     one = replace(unet, recommended=Recommended.of("confirmed", {"conv": 1}), backends={"huge": huge})
-    none = replace(unet, backends={"a": Skipped(reason="x"), "b": Failed(error="x"), "c": Failed(error="x", known="k")})
+    none = replace(
+        unet, backends={"a": Skipped(reason="x"), "b": Failed(error="x"), "c": Failed(error="x", predicted_by="k")}
+    )
     zero = replace(one, recommended=Recommended.of("confirmed", {}), backends={"z": replace(huge, macs=5, gap=5)})
     many = replace(unet, backends={"m": replace(huge, terms=tuple(Term(cause=f"c{n}", macs=n) for n in range(1, 40)))})
     parts = {
@@ -93,7 +96,7 @@ def test_ink_follows_the_reader() -> None:
     assert "currentColor" in drawing
     assert "#010203" not in drawing
     colours = {c.lower() for c in re.findall(r"(?:fill|stroke): (#\w+)", drawing)}
-    assert colours <= {look.lower() for look in chart.COLOURS}, "only the causes have colours of their own"
+    assert colours <= {look.lower() for look in style.COLOURS}, "only the causes have colours of their own"
 
 
 def test_every_number_verdict_and_cause_is_written() -> None:
@@ -122,10 +125,10 @@ def test_mathematics_in_a_name_is_text() -> None:
 
 def test_a_residual_is_red_and_named() -> None:
     drawing = chart.svg(sample.hostile())
-    assert chart.RESIDUAL in texts(drawing)
+    assert style.RESIDUAL in texts(drawing)
     assert "+30.000 % residual" in texts(drawing)
-    assert chart.RED in drawing
-    assert chart.RED not in chart.svg(SAMPLE)
+    assert style.RED in drawing
+    assert style.RED not in chart.svg(SAMPLE)
 
 
 def test_bars_are_the_terms_in_percent() -> None:
@@ -149,7 +152,7 @@ def test_labels_do_not_overlap() -> None:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with mpl.rc_context(chart.SETTINGS):
+    with mpl.rc_context(style.SETTINGS):
         figure = chart._figure([chart.Panel(c, c.recommended.macs or 0) for c in ledger.components])
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

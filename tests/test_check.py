@@ -14,7 +14,8 @@ from modules import BLOCK, BLOCK_MACS, Block, Function, block, check_block, zero
 from torch import nn
 
 import crosscheck
-from crosscheck.records import Counted, CrosscheckError, Failed, Skipped, UncountedError, UsageError
+from crosscheck.errors import CrosscheckError, UncountedError, UsageError
+from crosscheck.records import Counted, Failed, Skipped
 
 # What each counter says of the block, and why: GroupNorm at 5 x 32 x 64 elements in fvcore, attention 262,144,
 # one softmax MAC for each of 64 x 64 scores under the query-only rule.

@@ -10,10 +10,13 @@ import sample
 from command import TORCH_AND_TOOLS, cli, refused
 from msgspec import structs
 
-from crosscheck import claims, configs, conventions, ledger
-from crosscheck.published import published
-from crosscheck.records import Accuracy, Claim, ConfigError, Overhead, UsageError
-from crosscheck.report import claims as page
+from crosscheck import ledger
+from crosscheck.audit import conventions, verdicts
+from crosscheck.audit.published import published
+from crosscheck.audit.records import Accuracy, Claim, Overhead
+from crosscheck.errors import ConfigError, UsageError
+from crosscheck.models import configs
+from crosscheck.report.pages import claims as page
 
 REPORTS = Path(__file__).parent.parent / "reports"
 
@@ -27,7 +30,7 @@ def claim(value, unit, component="unet", model="sd21-base", **workload):
 
 
 def audited(value, unit, component="unet", model="sd21-base", **workload):
-    return claims.audit(claim(value, unit, component, model, **workload), run(model))
+    return verdicts.audit(claim(value, unit, component, model, **workload), run(model))
 
 
 # -- what a number means -----------------------------------------------------------------------------------------------
@@ -65,11 +68,13 @@ def test_the_simplest_convention_that_prints_the_digits_is_found(value, unit, co
 
 def test_two_that_are_equally_simple_are_ambiguous():
     said = audited("339", "GMACs")
-    others = {claims.said(fit.convention): fit.exact for fit in said.others} | {said.convention: said.exact}
+    others = {verdicts.convention_text(fit.convention): fit.exact for fit in said.others} | {
+        said.convention: said.exact
+    }
     assert said.verdict == "ambiguous"
     twice = audited("804257464320", "MACs")  # two FLOPs a MAC, or a call at batch 2: the same number
     assert twice.verdict == "ambiguous"
-    assert {twice.convention, *(claims.said(fit.convention) for fit in twice.others)} >= {
+    assert {twice.convention, *(verdicts.convention_text(fit.convention) for fit in twice.others)} >= {
         "both guidance branches",
         "FLOPs called MACs",
     }
@@ -196,7 +201,7 @@ def test_a_likely_hit_is_said_to_be_no_evidence():
 
 def test_accuracy_on_attention_is_held_against_every_component():
     accuracy = Accuracy(name="mine", counter="thop-query-only", than="calflops", source="here")
-    weighed = claims.weigh(accuracy, [run("sd21-base")])
+    weighed = verdicts.weigh(accuracy, [run("sd21-base")])
     unet, encoder = (next(c for c in weighed.components if c.component == name) for name in ("unet", "text_encoder"))
     # N x N of the queries and softmax as 123,451,637,760; calflops sees none of the 63,026,135,040
     assert (unet.attention, unet.off, unet.than) == (63_026_135_040, 60_425_502_720, -63_026_135_040)
@@ -204,14 +209,14 @@ def test_accuracy_on_attention_is_held_against_every_component():
     assert (encoder.off, encoder.than) == (2_181_872, -encoder.attention)
     said = page.markdown([], [weighed])
     assert "Holds: closer than calflops on 3 of 3 components" in said
-    alone = claims.weigh(structs.replace(accuracy, than=None), [run("sd21-base")])
+    alone = verdicts.weigh(structs.replace(accuracy, than=None), [run("sd21-base")])
     # 60,425,502,720 / 63,026,135,040 = 95.87 %
     assert "Does not hold: off by 0.10 % of it on sd21-base's vae&#95;decoder" in page.markdown([], [alone]).replace(
         "vae_decoder", "vae&#95;decoder"
     )
     assert "to 95.87 % of it on sd21-base's unet; right on 0 of 3 components" in page.markdown([], [alone])
     with pytest.raises(UsageError, match="no ledger has numbers of nothing and calflops; give one that has"):
-        claims.weigh(structs.replace(accuracy, counter="nothing"), [run("sd21-base")])
+        verdicts.weigh(structs.replace(accuracy, counter="nothing"), [run("sd21-base")])
 
 
 def test_overhead_is_told_in_medians():
@@ -304,7 +309,7 @@ def test_a_malformed_claim_is_named_by_file_line_and_field(old, new, said, tmp_p
     file = tmp_path / "claims.toml"
     file.write_text(GOOD.replace(old, new))
     with pytest.raises(ConfigError, match=r"claims\.toml") as error:
-        claims.load(file)
+        verdicts.load(file)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -369,11 +374,11 @@ def test_hostile_claims_harm_no_page():
 
 def test_the_shipped_claims_are_audited_as_committed(monkeypatch):
     monkeypatch.syspath_prepend(REPORTS)  # where vision_models.py is
-    shipped = claims.load(REPORTS / "claims.toml")
+    shipped = verdicts.load(REPORTS / "claims.toml")
     # first the models' own workloads, then others
     ledgers = [ledger.load(path) for folder in (REPORTS, REPORTS / "claims") for path in ledger.runs(folder)]
     assert [one.model for one in ledgers][: len(configs.catalogue())] == list(configs.catalogue())
-    found, weighed = claims.audit_all(shipped, ledgers, allow_code=True)
+    found, weighed = verdicts.audit_all(shipped, ledgers, allow_code=True)
     assert page.markdown(found, weighed, shipped.overhead) == (REPORTS / "claims.md").read_text()
     readme = (REPORTS.parent / "README.md").read_text()
     assert f"<!-- claims -->\n{page.habits(found)}\n<!-- /claims -->" in readme
@@ -385,15 +390,15 @@ def test_the_shipped_claims_are_audited_as_committed(monkeypatch):
 
 def test_a_forward_depends_on_sizes_and_guidance_and_a_generation_on_all():
     ledger = run("sd21-base")  # 512 x 512, 30 steps, guidance 7.5
-    assert claims._holds(ledger, claim("1", "MACs", steps=25, height=512))
-    assert not claims._holds(ledger, claim("1", "MACs", guidance_scale=1.0))
-    assert not claims._holds(ledger, claim("1", "MACs", "generation", batch_size=2))
+    assert verdicts._holds(ledger, claim("1", "MACs", steps=25, height=512))
+    assert not verdicts._holds(ledger, claim("1", "MACs", guidance_scale=1.0))
+    assert not verdicts._holds(ledger, claim("1", "MACs", "generation", batch_size=2))
     # with another scheduler than the ledger's, its 31 calls are not the claim's
     assert audited(str(31 * 402_128_732_160), "MACs").convention == "all 31 calls"
     assert audited(str(31 * 402_128_732_160), "MACs", scheduler="DDIMScheduler").convention != "all 31 calls"
-    assert not claims._holds(ledger, claim("1", "MACs", height=768))
-    assert not claims._holds(ledger, claim("1", "MACs", "generation", steps=25))
-    assert claims._holds(ledger, claim("1", "MACs", "generation", steps=30))
+    assert not verdicts._holds(ledger, claim("1", "MACs", height=768))
+    assert not verdicts._holds(ledger, claim("1", "MACs", "generation", steps=25))
+    assert verdicts._holds(ledger, claim("1", "MACs", "generation", steps=30))
     # 25 calls, whatever the ledger has
     said = audited(str(25 * 402_128_732_160), "MACs", steps=25)
     assert (said.verdict, said.convention) == ("reproduced", "times 25 steps")

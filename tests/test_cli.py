@@ -15,7 +15,7 @@ from command import TORCH_AND_TOOLS, arguments, cli, environment, refused
 from msgspec.structs import replace
 
 import crosscheck
-from crosscheck import cli as command_line
+from crosscheck.cli import app as command_line
 from crosscheck.records import Component, Counted, Ledger, Recommended
 
 

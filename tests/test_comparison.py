@@ -8,19 +8,12 @@ import pytest
 import sample
 from msgspec.structs import replace
 
-from crosscheck.records import (
-    Component,
-    Counted,
-    Failed,
-    Ledger,
-    Recommended,
-    TensorSpec,
-    Term,
-    UnlikeLedgersError,
-    UsageError,
-)
-from crosscheck.report import compare, drift, drift_chart, regressions
-from crosscheck.report.comparison import numbered
+from crosscheck.errors import UnlikeLedgersError, UsageError
+from crosscheck.records import Component, Counted, Failed, Ledger, Recommended, TensorSpec, Term
+from crosscheck.report import comparison
+from crosscheck.report.charts import versions as drift_chart
+from crosscheck.report.comparison import compare, numbered, regressions
+from crosscheck.report.pages import versions as drift
 
 NEW = sample.sd21_base()
 SMALL = (TensorSpec(name="sample", shape=(1, 4, 8, 8), dtype="float32"),)
@@ -247,7 +240,7 @@ def test_page_and_terminal_text() -> None:
 def test_the_worst_of_a_counter_is_its_largest_gap_or_its_failure() -> None:
     unet = NEW.component("unet")
     failed = replace(NEW, components=(replace(unet, backends=unet.backends | {"fvcore": Failed(error="x")}),))
-    before, after = drift.worst(compare([replace(OLD, components=OLD.components), failed]))["fvcore"]
+    before, after = comparison.worst(compare([replace(OLD, components=OLD.components), failed]))["fvcore"]
     assert before.macs is not None
     assert before.gap == 5 * 459_276_288 + 109_051_904  # the decoder's norms and upsampling, 0.19 % against 0.10
     assert after.verdict == "failed"

@@ -9,7 +9,9 @@ import pytest
 import tiny
 from command import START, TORCH_AND_TOOLS, environment
 
-from crosscheck import backends, configs, listing
+from crosscheck.backends import registry
+from crosscheck.cli import listing
+from crosscheck.models import configs
 
 pytestmark = pytest.mark.skipif(not shutil.which("bash"), reason="no bash")
 
@@ -84,7 +86,7 @@ def test_values_are_completed(offered, line):
 
 def test_everything_is_offered_before_a_letter_is_typed(offered):
     assert offered("run", "") == [*configs.catalogue(), "mine"]
-    assert offered("run", "-b", "") == [*backends.table(), "all"]
+    assert offered("run", "-b", "") == [*registry.table(), "all"]
     assert offered("explain", "") == listing.every_cause()
 
 

@@ -8,8 +8,9 @@ import types
 
 import pytest
 
-from crosscheck import configs, pipelines
-from crosscheck.records import ConfigError, UsageError
+from crosscheck.errors import ConfigError, UsageError
+from crosscheck.models import build as pipelines
+from crosscheck.models import configs
 
 
 @pytest.fixture

@@ -12,14 +12,17 @@ from hypothesis import given, settings
 from installed import needs
 from msgspec import structs
 
-from crosscheck import backends, doctor, ledger
+from crosscheck import ledger
+from crosscheck.backends import registry
 from crosscheck.backends.aten import Aten
-from crosscheck.backends.interface import Count
+from crosscheck.case import Count
 from crosscheck.doctor import cases as table
+from crosscheck.doctor import examine
 from crosscheck.doctor.fuzz import _contradicted, fuzz
 from crosscheck.doctor.programs import PLAIN, programs
-from crosscheck.records import Counted, CrosscheckError, Failed
-from crosscheck.report import counters, scoreboard
+from crosscheck.errors import CrosscheckError
+from crosscheck.records import Counted, Failed
+from crosscheck.report.pages import counters, scoreboard
 from crosscheck.witnesses import blas_log, cpu
 
 pytestmark = needs("torch>=2.6", "the cases are written for a torch of today")
@@ -28,7 +31,7 @@ pytestmark = needs("torch>=2.6", "the cases are written for a torch of today")
 @pytest.fixture(scope="module")
 def examined():
     """Every case by the trace, thop and torch's own counter."""
-    return doctor.examine(["thop", "thop-plain", "flop_counter"])
+    return examine.examine(["thop", "thop-plain", "flop_counter"])
 
 
 def found(examined, name):
@@ -72,7 +75,7 @@ def test_a_truth_that_is_not_what_ran_is_refused(monkeypatch):
     wrong = [structs_like(case) for case in table.cases() if case.name == "Linear"]
     monkeypatch.setattr(table, "cases", lambda: tuple(wrong))
     with pytest.raises(CrosscheckError, match=r"Linear: the trace counts 30720, by hand it is 2·10·32·49"):
-        doctor.examine(["thop"])
+        examine.examine(["thop"])
 
 
 def structs_like(case):
@@ -86,7 +89,7 @@ def test_every_cell_is_explained(examined):
         for name, outcome in component.backends.items():
             where = f"{component.name}: {name}: {outcome}"
             if isinstance(outcome, Failed):
-                assert outcome.known, where
+                assert outcome.predicted_by, where
             elif isinstance(outcome, Counted):
                 assert outcome.residual == 0, where
 
@@ -135,17 +138,17 @@ def test_laws_say_which_counter_breaks_which(examined):
 
 
 def test_a_counter_that_grows_breaks_the_law_of_repetition(monkeypatch):
-    monkeypatch.setattr(backends, "table", lambda: {**TABLE, Grows.name: f"{__name__}:Grows"})
+    monkeypatch.setattr(registry, "table", lambda: {**TABLE, Grows.name: f"{__name__}:Grows"})
     wanted = ("64 tokens", "64 tokens, counted twice")
     chosen = tuple(case for case in table.cases() if case.name in wanted)
     monkeypatch.setattr(table, "cases", lambda: chosen)
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
-    result = doctor.examine([Grows.name])
+    result = examine.examine([Grows.name])
     rows = [line for line in counters.markdown(result).splitlines() if line.startswith("| grows ")]
     assert "broken: 458,753 after 458,752" in rows[-1]  # 64 x 32 x 96 + 64 x 64 x 64, and one more
 
 
-TABLE = backends.table()
+TABLE = registry.table()
 
 
 class Grows(broken.Broken):
@@ -249,7 +252,7 @@ class ForgetsConvolutions(broken.Broken):
 
 @pytest.fixture
 def with_a_broken_counter(monkeypatch):
-    monkeypatch.setattr(backends, "table", lambda: {**TABLE, "counts-biases": f"{__name__}:ForgetsConvolutions"})
+    monkeypatch.setattr(registry, "table", lambda: {**TABLE, "counts-biases": f"{__name__}:ForgetsConvolutions"})
 
 
 def test_what_is_not_explained_is_shrunk_to_a_program(with_a_broken_counter):
@@ -269,7 +272,7 @@ def test_what_is_not_explained_is_shrunk_to_a_program(with_a_broken_counter):
 
 
 def test_a_tool_that_dies_is_said_and_costs_no_other(monkeypatch):
-    monkeypatch.setattr(backends, "table", lambda: {**TABLE, "dies": "broken:Dies"})
+    monkeypatch.setattr(registry, "table", lambda: {**TABLE, "dies": "broken:Dies"})
     results = {result.backends: result for result in fuzz(["dies", "flop_counter"], 5, 1)}
     assert results["flop_counter",].programs == 5
     assert "its process died" in results["dies",].error

@@ -26,7 +26,7 @@ from crosscheck.records import Counted, Ledger, Recommended
 
 pytest.importorskip("plotly")
 
-from crosscheck.report import explore
+from crosscheck.report.explore import page as explore
 
 REPORTS = Path(__file__).parent.parent / "reports"
 SHIPPED = sorted(path.stem for path in REPORTS.glob("*.json") if path.stem not in {"counters", "scoreboard"})
@@ -276,7 +276,7 @@ def test_data_can_not_end_its_script() -> None:
 
 
 def test_every_colour_is_that_of_the_charts() -> None:
-    from crosscheck.report.chart import COLOURS
+    from crosscheck.report.charts.style import COLOURS
 
     colours = explore.data(sample.sd21_base())["colours"]
     assert {colours[op] for op in HEADLINE} == set(COLOURS[:4])

@@ -9,9 +9,10 @@ import tiny
 from command import TORCH_AND_TOOLS, cli, refused
 from msgspec.structs import replace
 
-from crosscheck import ledger, listing
-from crosscheck.report import counters, gate, witness
-from crosscheck.witnesses import cpu
+from crosscheck import ledger
+from crosscheck.cli import listing
+from crosscheck.report.pages import counters, gate, witness
+from crosscheck.witnesses import cpu, ledgers
 
 CAUSE = "thop-layernorm-4"
 
@@ -145,7 +146,7 @@ def test_a_cause_is_its_facts():
 def test_a_witness_is_its_ledger_and_its_page(place):
     found, page = printed("witness", "one", "--with", "cpu", "--component", "text_encoder", "--json", "out.json")
     assert found == read("out.json")
-    assert page == witness.markdown([ledger.load_witness(Path("out.json"))])
+    assert page == witness.markdown([ledgers.load_witness(Path("out.json"))])
 
 
 def test_a_form_that_there_is_not_is_one_line():

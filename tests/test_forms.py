@@ -5,7 +5,7 @@ from test_analytic_image import FORMS as IMAGE
 from test_analytic_text import NAMES as TEXT
 from test_analytic_video import MODULES as VIDEO
 
-from crosscheck.backends.analytic import FORMS
+from crosscheck.closed_form.forms import FORMS
 
 
 def test_every_form_is_held_against_its_real_class():

@@ -11,16 +11,17 @@ from command import TORCH_AND_TOOLS, cli, refused
 from installed import needs
 
 import crosscheck
-from crosscheck import configs, formula
-from crosscheck.backends.analytic import count
-from crosscheck.backends.analytic.sizes import Sizes, inputs
-from crosscheck.polynomial import Abs, Floor, Least, Polynomial
-from crosscheck.records import UsageError
+from crosscheck.closed_form import in_writing
+from crosscheck.closed_form.forms import count, inputs_of
+from crosscheck.closed_form.polynomial import Abs, Floor, Least, Polynomial
+from crosscheck.closed_form.sizes import Sizes
+from crosscheck.errors import UsageError
+from crosscheck.models import configs
 
 
 def part(model, name, **asked):
     folder = configs.CATALOGUE / model
-    found = formula.parts(configs.read(folder, model), configs.stated(folder), **asked)
+    found = in_writing.parts(configs.read(folder, model), configs.stated(folder), **asked)
     return next(p for p in found if p.name == name)
 
 
@@ -75,7 +76,7 @@ def test_the_formula_is_the_closed_form_at_every_size(model, name, latent):
     exact = chosen.work(sizes).total
 
     assert made.at(sizes) == exact
-    values = dict(zip(formula.SYMBOLS, sizes, strict=True))
+    values = dict(zip(in_writing.SYMBOLS, sizes, strict=True))
     holds = all(values[symbol] % by == 0 for symbol, by in made.divisors.items())
     holds &= all(polynomial.at(values) >= number for polynomial, number in made.least.items())
     assert (made.polynomial.at(values) == exact) >= holds
@@ -86,8 +87,8 @@ def test_the_formula_is_the_closed_form_at_every_size(model, name, latent):
 
 def test_it_is_what_sympy_makes_of_the_same_closed_form():
     chosen = part("sd21-base", "unet")
-    names = sympy.symbols(" ".join(formula.SYMBOLS), integer=True, positive=True)
-    shapes = inputs(chosen.class_name, chosen.entry, chosen.config, Sizes(*names))
+    names = sympy.symbols(" ".join(in_writing.SYMBOLS), integer=True, positive=True)
+    shapes = inputs_of(chosen.class_name, chosen.entry, chosen.config, Sizes(*names))
     total = count(chosen.class_name, chosen.config, chosen.entry, shapes).total
     for latent in (64, 65, 67):
         sizes = chosen.sizes._replace(height=latent)
@@ -157,9 +158,9 @@ def test_a_size_that_the_pipeline_refuses_has_no_formula(model):
     """Half of what the pipeline allows: whole latents, but not whole patches of them."""
     folder = configs.CATALOGUE / model
     config = configs.read(folder, model)
-    multiple = formula._MULTIPLES[config.class_name]
+    multiple = in_writing._MULTIPLES[config.class_name]
     height = 512 + multiple // 2
     with pytest.raises(UsageError, match="divisible"):
         crosscheck.check_pipeline(model, backends=(), height=height)
     with pytest.raises(UsageError, match=f"got {height}; allowed: a multiple of {multiple} "):
-        formula.parts(config, configs.stated(folder), height=height)
+        in_writing.parts(config, configs.stated(folder), height=height)

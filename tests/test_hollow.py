@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from crosscheck.backends.values import real_integers
-from crosscheck.hollow import Hollow
-from crosscheck.records import UncountedError
+from crosscheck.errors import UncountedError
+from crosscheck.pipelines.hollow import Hollow
+from crosscheck.tracing.real_integers import real_integers
 
 
 def run(module, *calls, name="part"):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from crosscheck import configs
+from crosscheck.models import configs
 
 SCRIPT = """
 import sys

@@ -26,8 +26,8 @@ def test_the_wheel_holds_catalogue_and_page_and_neither_tests_nor_reports():
 
 
 def test_the_promised_tools_load():
-    from crosscheck import backends
+    from crosscheck.backends import registry
 
-    for name in backends.CORE:
-        assert backends.load(name).name == name
+    for name in registry.CORE:
+        assert registry.load(name).name == name
     assert Version(version("thop")) == Version("0.1.1.post2209072238")

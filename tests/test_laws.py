@@ -4,16 +4,17 @@ import broken
 import pytest
 from installed import COUNTING, extra
 
-from crosscheck import backends, testing
+from crosscheck import testing
+from crosscheck.backends import registry
 from crosscheck.backends.aten import Aten
-from crosscheck.backends.interface import Count
+from crosscheck.case import Count
 
 OURS = [name for name in COUNTING if name != "analytic"]  # it knows architectures, not modules
 
 
 #: They count nothing on meta, where the laws are tried.
 REAL = {"torch-flops", "onnx-tool"}
-EXTRA = [extra(name) for name in backends.COUNTERS if name not in REAL]
+EXTRA = [extra(name) for name in registry.COUNTERS if name not in REAL]
 
 
 @pytest.mark.parametrize("backend", [*OURS, *EXTRA])
@@ -82,7 +83,7 @@ class Grows(broken.Broken):
     ],
 )
 def test_a_law_catches_the_backend_that_breaks_it(law, cls, monkeypatch):
-    table = {**backends.table(), cls.name: f"{cls.__module__}:{cls.__name__}"}
-    monkeypatch.setattr(backends, "table", lambda: table)
+    table = {**registry.table(), cls.name: f"{cls.__module__}:{cls.__name__}"}
+    monkeypatch.setattr(registry, "table", lambda: table)
     with pytest.raises(testing.BrokenLawError, match=cls.name):
         law(cls.name)

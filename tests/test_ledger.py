@@ -12,8 +12,10 @@ import sample
 import tiny
 from msgspec.structs import replace
 
-from crosscheck import ledger, reconcile, report
-from crosscheck.records import ConfigError, Counted, Failed, Ledger, Measured, Skipped
+from crosscheck import ledger, reconcile
+from crosscheck.errors import ConfigError
+from crosscheck.records import Counted, Failed, Ledger, Measured, Skipped
+from crosscheck.report import verdict
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def refused(path, content: str | bytes | dict[str, Any]) -> str:
         content = json.dumps(content)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(ConfigError) as caught:
-        reconcile.again(ledger.load(path))
+        reconcile.reconcile_again(ledger.load(path))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -126,7 +128,7 @@ def test_a_ledger_at_rest_is_read_as_it_was_written(path, text):
     path.write_text(text)
 
     assert ledger.load(path) == tiny.ledger()
-    assert reconcile.again(ledger.load(path)) == (tiny.ledger(), ())
+    assert reconcile.reconcile_again(ledger.load(path)) == (tiny.ledger(), ())
 
 
 def test_more_fields_are_welcome(path, tree):
@@ -244,10 +246,10 @@ def test_a_number_beyond_all_models_is_still_added_up(path, tree):
     thop |= {"macs": before["macs"] + huge, "gap": before["gap"] + huge, "residual": huge}
     path.write_text(json.dumps(tree))
 
-    back, changed = reconcile.again(ledger.load(path))
+    back, changed = reconcile.reconcile_again(ledger.load(path))
 
     assert changed == ()
-    assert report.problems(back) == [f"thop leaves a residual of +{huge:,} MACs in text_encoder"]
+    assert verdict.problems(back) == [f"thop leaves a residual of +{huge:,} MACs in text_encoder"]
 
 
 @pytest.mark.parametrize("file", ["/dev/zero", "."], ids=["an endless file", "a folder"])
@@ -284,7 +286,7 @@ def test_old_terms_are_made_again_and_the_changed_cells_named(path, tree):
     plain["terms"][0]["cause"] = "another-name"
     path.write_text(json.dumps(tree))
 
-    back, changed = reconcile.again(ledger.load(path))
+    back, changed = reconcile.reconcile_again(ledger.load(path))
 
     assert changed == ("text_encoder: thop-plain", "unet: thop")
     assert json.loads(back.to_json()) == expected
@@ -295,7 +297,7 @@ def test_raw_totals_are_never_made_again(path, tree):
     outcome |= {"macs": outcome["macs"] + 7, "gap": outcome["gap"] + 7, "residual": 7}
     path.write_text(json.dumps(tree))
 
-    back, changed = reconcile.again(ledger.load(path))
+    back, changed = reconcile.reconcile_again(ledger.load(path))
 
     thop = back.component("text_encoder")["thop"]
     assert isinstance(thop, Counted)
@@ -311,13 +313,13 @@ def test_a_recommendation_is_made_again_from_the_two_references(path, tree):
     analytic |= {"gap": 1, "residual": 1}
     path.write_text(json.dumps(tree))
 
-    back, changed = reconcile.again(ledger.load(path))
+    back, changed = reconcile.reconcile_again(ledger.load(path))
 
     assert "text_encoder: recommended" in changed
     recommended = back.component("text_encoder").recommended
     assert (recommended.status, recommended.macs) == ("unequal", None)
     assert recommended.reason == f"analytic and aten differ in linear: {tiny.LINEAR + 1:,} and {tiny.LINEAR:,}"
-    assert report.problems(back)[0].startswith("closed form and trace differ for text_encoder")
+    assert verdict.problems(back)[0].startswith("closed form and trace differ for text_encoder")
 
 
 def test_a_release_of_many_digits_is_refused(path, tree):

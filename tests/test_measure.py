@@ -7,16 +7,16 @@ from installed import COUNTING
 from modules import BLOCK_MACS, block
 
 import crosscheck
-from crosscheck import backends
+from crosscheck.backends import registry
 from crosscheck.records import Counted, Failed
 
 
 @pytest.fixture
 def with_broken(monkeypatch):
     """The core backends and the broken ones, each from a file of its own, as real ones are."""
-    table = {**backends.table(), **broken.ALL}
-    monkeypatch.setattr(backends, "table", lambda: table)
-    monkeypatch.setattr("crosscheck.measure.tools", lambda names: [(name,) for name in names])
+    table = {**registry.table(), **broken.ALL}
+    monkeypatch.setattr(registry, "table", lambda: table)
+    monkeypatch.setattr("crosscheck.engine.measure.tools", lambda names: [(name,) for name in names])
 
 
 CAUGHT = {
@@ -82,8 +82,8 @@ def test_what_a_backend_prints_reaches_nobody(with_broken, capfd):
 
 
 def test_a_missing_tool_is_skipped_with_the_way_to_get_it(monkeypatch):
-    table = {**backends.table(), "absent": "no_such_tool:Backend"}
-    monkeypatch.setattr(backends, "table", lambda: table)
+    table = {**registry.table(), "absent": "no_such_tool:Backend"}
+    monkeypatch.setattr(registry, "table", lambda: table)
     module, x = block()
 
     check = crosscheck.check(module, x, backends=("absent",))
@@ -99,7 +99,7 @@ def test_on_meta_each_backend_runs_isolated_and_on_real_tensors_not():
 
 
 def test_where_there_is_no_fork_the_backends_run_here_and_it_is_said(monkeypatch):
-    monkeypatch.setattr("crosscheck.measure.can_fork", lambda: False)
+    monkeypatch.setattr("crosscheck.engine.measure.can_fork", lambda: False)
     module, x = block()
 
     check = crosscheck.check(module, x, backends=COUNTING)

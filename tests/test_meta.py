@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from crosscheck.backends.meta import RULES, QuickMeta
+from crosscheck.tracing.quick_meta import RULES, QuickMeta
 
 SIZE = st.integers(1, 5)
 DTYPES = [torch.float32, torch.float16, torch.float64, torch.int64]

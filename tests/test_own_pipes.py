@@ -11,7 +11,7 @@ from installed import needs
 from real_runs import compare
 
 import crosscheck
-from crosscheck.records import UncountedError, UsageError
+from crosscheck.errors import UncountedError, UsageError
 
 pytestmark = needs("diffusers>=0.42", "the classes that the newest release has")
 

@@ -8,9 +8,13 @@ from installed import COUNTING, attention_as_products, needs
 from measure_releases import folder_name, releases, timeless
 
 import crosscheck
-from crosscheck import backends, ledger, pipelines, reconcile, report
+from crosscheck import ledger, reconcile
+from crosscheck.backends import registry
+from crosscheck.errors import UncountedError, UsageError
 from crosscheck.ledger import environment
-from crosscheck.records import Counted, UncountedError, UsageError
+from crosscheck.models import build
+from crosscheck.records import Counted
+from crosscheck.report import verdict
 
 # SD 2.1-base at 512x512. UNet, conv + linear + attention: trace of four independent reckonings, one of them the CPU
 # kernels' own log. Decoder: 1,257,259,401,216 and post_quant_conv's 4 x 4 x 64 x 64. Text: 23 layers of 1,024.
@@ -62,7 +66,7 @@ def test_a_generation_is_what_the_pipeline_calls(runs):
 def test_every_backend_is_counted_and_explained(runs, model):
     for component in runs[model].components:
         assert component.recommended.status == "confirmed", component.recommended.reason
-        assert list(component.backends) == list(backends.CORE)
+        assert list(component.backends) == list(registry.CORE)
         for name in COUNTING:
             outcome = component[name]
             assert isinstance(outcome, Counted), (component.name, name, outcome)
@@ -104,7 +108,7 @@ def test_the_safety_checker_is_counted_apart(runs):
 
 def test_the_reconciliation_made_again_is_the_same(runs):
     for run in runs.values():
-        again, changed = reconcile.again(run)
+        again, changed = reconcile.reconcile_again(run)
         assert again == run
         assert changed == ()
 
@@ -193,7 +197,7 @@ def tiny_pipe():
     from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    _, shipped, _ = pipelines.load("sd21-base")
+    _, shipped, _ = build.load("sd21-base")
     torch.manual_seed(0)
     return StableDiffusionPipeline(
         unet=UNet2DConditionModel(**TINY["unet"]),
@@ -321,7 +325,7 @@ def test_what_other_pipelines_do_not_take(model, call, message):
 
 
 def test_a_component_that_can_not_run_hollow_is_named():
-    _, pipe, _ = pipelines.load("sd21-base")
+    _, pipe, _ = build.load("sd21-base")
     pipe.unet.forward = lambda *args, **kwargs: [args[0] if args[0].sum() > 0 else None]
 
     with pytest.raises(UncountedError, match=r"unet \(UNet2DConditionModel\) can't be run hollow"):
@@ -340,7 +344,7 @@ def test_an_operator_without_a_rule_leaves_its_component_uncounted():
     assert "_fft_r2c" in recommended.reason
     assert run.component("unet").recommended.status == "confirmed"
     assert (run.generation.recommended.status, run.generation.recommended.macs) == ("uncounted", None)
-    assert report.problems(run)
+    assert verdict.problems(run)
 
 
 def test_a_list_of_prompts_is_a_batch():
@@ -350,7 +354,7 @@ def test_a_list_of_prompts_is_a_batch():
 
 
 def test_products_outside_every_component_are_beside_the_total(monkeypatch):
-    _, pipe, _ = pipelines.load("sd21-base")
+    _, pipe, _ = build.load("sd21-base")
     scheduler = type(pipe.scheduler)
     original = scheduler.step
 

@@ -12,7 +12,7 @@ from command import cli
 from modules import BLOCK, BLOCK_MACS, block
 
 import crosscheck
-from crosscheck import backends
+from crosscheck.backends import registry
 from crosscheck.records import Failed, Skipped
 
 #: Torch's own counter under another name: a tool of somebody else's, counting exactly where torch does.
@@ -83,8 +83,8 @@ def test_an_installed_package_adds_a_backend(installed, device, asked):
     # torch's counter doesn't see attention on the CPU, and no cause excuses a tool it doesn't know
     unseen = BLOCK["attention"] if device == "cpu" else 0
     assert (check["sample"].macs, check["sample"].residual) == (BLOCK_MACS - unseen, -unseen)
-    everything = {*backends.CORE, *backends.PROBES, *backends.COUNTERS}
-    assert set(check.backends) == {"sample", *(everything if asked == "all" else backends.REFERENCES)}
+    everything = {*registry.CORE, *registry.PROBES, *registry.COUNTERS}
+    assert set(check.backends) == {"sample", *(everything if asked == "all" else registry.REFERENCES)}
 
 
 def test_on_the_command_line(tmp_path):
@@ -116,7 +116,7 @@ def test_a_wrong_number_of_a_third_partys_is_exit_status_1(tmp_path):
 
 
 def test_none_is_registered_without_the_package():
-    assert "sample" not in backends.table()
+    assert "sample" not in registry.table()
     with pytest.raises(crosscheck.CrosscheckError, match="unknown backend 'sample'"):
         crosscheck.check(*block(), backends=("sample",))
 
@@ -124,8 +124,8 @@ def test_none_is_registered_without_the_package():
 def test_listing_and_choosing_import_no_backend(installed):
     installed({"sample": "sample_module:Sample"}, {"sample_module": "raise SystemExit('imported')"})
 
-    assert backends.table()["sample"] == "sample_module:Sample"
-    assert backends.choose(("sample",)) == ("analytic", "aten", "sample")
+    assert registry.table()["sample"] == "sample_module:Sample"
+    assert registry.choose(("sample",)) == ("analytic", "aten", "sample")
 
 
 def test_a_counter_that_is_not_installed_is_skipped_with_the_line_that_installs_it(monkeypatch):
@@ -144,7 +144,7 @@ def test_a_core_name_stays_ours(installed):
 
     check = crosscheck.check(*block(), backends=("thop",))
 
-    assert backends.table() == backends.CORE | backends.PROBES | backends.COUNTERS
+    assert registry.table() == registry.CORE | registry.PROBES | registry.COUNTERS
     assert check["thop"].macs == BLOCK_MACS
 
 

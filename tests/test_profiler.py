@@ -3,8 +3,8 @@
 import pytest
 import standalone_sd21 as by_hand
 
+from crosscheck.errors import UsageError
 from crosscheck.profiler import create_profiler, get_model_manager
-from crosscheck.records import UsageError
 
 #: By a program that knows nothing of the package.
 UNET, VAE, TEXT = by_hand.unet(), by_hand.vae_decoder(), by_hand.text_encoder()

@@ -5,9 +5,6 @@ import json
 import pytest
 import torch  # noqa: F401  pytester takes away what its runs import, and torch can't be imported twice
 
-import crosscheck.backends.aten
-import crosscheck.measure  # noqa: F401
-
 pytest_plugins = ["pytester"]
 
 TEST = """

@@ -19,9 +19,13 @@ from command import cli
 from modules import BLOCK, BLOCK_MACS, block
 
 import crosscheck
-from crosscheck import backends, claims, configs, ledger, listing
+from crosscheck import ledger
+from crosscheck.audit import verdicts
+from crosscheck.backends import registry
 from crosscheck.causes import declare
-from crosscheck.report import scoreboard
+from crosscheck.cli import listing
+from crosscheck.models import configs
+from crosscheck.report.pages import scoreboard
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -147,7 +151,7 @@ def test_the_models_and_backends_it_runs_exist():
     for command, *words in COMMANDS:
         for before, word in pairwise([command, *words]):
             if before == "-b":
-                assert word in {*backends.CORE, "all"}
+                assert word in {*registry.CORE, "all"}
             elif command == "run" and not before.startswith("-") and not word.startswith("-"):
                 assert word in {*configs.catalogue(), "NAME"}
 
@@ -212,7 +216,7 @@ def test_the_example_of_a_backend_is_found_and_counts(tmp_path, monkeypatch):
     """A package with the README's class and entry point, and a tool that gives the parameters."""
     (example,) = (code for code in blocks("python") if "Backend)" in code)
     (table,) = (tomllib.loads(text) for text in blocks("toml") if "entry-points" in text)
-    entries = table["project"]["entry-points"][backends.GROUP]
+    entries = table["project"]["entry-points"][registry.GROUP]
     site = plugins.install(tmp_path / "package", entries, {"my_package": example})
     monkeypatch.syspath_prepend(site)
 
@@ -232,8 +236,8 @@ def test_the_example_of_a_claim_can_be_audited(tmp_path):
     (example,) = (text for text in blocks("toml") if "[[claim]]" in text)
     file = tmp_path / "claims.toml"
     file.write_text(example)
-    (claim,) = claims.load(file).claim
-    assert claims.audit(claim, ledger.load(ROOT / "reports" / "sd21-base.json")).verdict == "ambiguous"
+    (claim,) = verdicts.load(file).claim
+    assert verdicts.audit(claim, ledger.load(ROOT / "reports" / "sd21-base.json")).verdict == "ambiguous"
 
 
 def test_the_example_of_a_cause_predicts(monkeypatch):

@@ -9,9 +9,12 @@ import pytest
 from packaging.version import Version
 
 import crosscheck
-from crosscheck import causes, ledger, reconcile, report
+from crosscheck import causes, ledger, reconcile
 from crosscheck.records import Counted
-from crosscheck.report import compare, drift, drift_chart
+from crosscheck.report import verdict
+from crosscheck.report.charts import versions as drift_chart
+from crosscheck.report.comparison import compare
+from crosscheck.report.pages import versions as drift
 
 REPORTS = Path(__file__).parent.parent / "reports"
 LEDGERS = REPORTS / "ledgers"
@@ -67,9 +70,9 @@ def test_a_ledger_was_made_with_the_releases_its_environment_promises(committed,
 @pytest.mark.parametrize("folder", ENVIRONMENTS)
 def test_a_ledger_is_explained_to_the_last_mac_by_the_causes_as_they_are_now(committed, folder):
     for run in committed[folder].values():
-        again, changed = reconcile.again(run)
+        again, changed = reconcile.reconcile_again(run)
         assert (again, changed) == (run, ())
-        assert report.problems(run) == []
+        assert verdict.problems(run) == []
 
 
 def test_the_recommended_totals_are_the_same_integer_in_every_release(comparison):
@@ -107,13 +110,15 @@ def fired(run: crosscheck.Ledger) -> set[str]:
     """The causes that a ledger's outcomes name."""
     outcomes = [outcome for component in run.components for outcome in component.backends.values()]
     terms = {term.cause for outcome in outcomes if isinstance(outcome, Counted) for term in outcome.terms}
-    return terms | {outcome.known for outcome in outcomes if not isinstance(outcome, Counted) and outcome.known}
+    return terms | {
+        outcome.predicted_by for outcome in outcomes if not isinstance(outcome, Counted) and outcome.predicted_by
+    }
 
 
-@pytest.mark.parametrize("name", [*causes.CAUSES, *causes.NO_NUMBER])
+@pytest.mark.parametrize("name", [*causes.CAUSES, *causes.PREDICTED_FAILURES])
 def test_a_cause_fires_in_the_releases_it_names_and_in_no_other(committed, name):
     """A stale excuse: a cause that no longer fires in its range, or a range that is too wide or too narrow."""
-    known = causes.known(name)
+    known = causes.find(name)
     if not known.releases:
         return
     for folder, ledgers in committed.items():

@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
-from crosscheck import causes, report
+from crosscheck import causes
 from crosscheck.records import Component, Counted, Failed, Generation, Ledger, Outcome, Recommended, Skipped, Term
-from crosscheck.report import drift
+from crosscheck.report import comparison, verdict
+from crosscheck.report.pages import overview, terminal
+from crosscheck.report.pages import run as report
+from crosscheck.report.pages import versions as drift
 from crosscheck.report.text import escape, giga, percent, plain, ratio, signed_percent, stem
 
 ROOT = Path(__file__).parent.parent
@@ -174,15 +177,15 @@ BAD = {
 
 @pytest.mark.parametrize(("ledger", "words"), BAD.values(), ids=BAD)
 def test_what_is_wrong_is_the_verdict(ledger: Ledger, words: str) -> None:
-    assert report.problems(ledger) == [words]
+    assert verdict.problems(ledger) == [words]
     assert f"**Not settled: {words}.**" in report.markdown(ledger).splitlines()
 
 
 def test_many_problems_are_counted_not_listed() -> None:
     failed = {name: Failed(error="no") for name in "abcde"}
     ledger = replace(SAMPLE, components=(replace(SAMPLE.component("unet"), backends=failed),))
-    assert len(report.problems(ledger)) == 5
-    assert report.sentence(ledger).endswith("; c failed on unet and no cause predicts it (no) and 2 more.")
+    assert len(verdict.problems(ledger)) == 5
+    assert verdict.sentence(ledger).endswith("; c failed on unet and no cause predicts it (no) and 2 more.")
 
 
 EXPLAINED = "All 8 backends are explained to the last MAC for 3 components"
@@ -197,7 +200,7 @@ FINE = {
         f"{EXPLAINED} (1 skipped); {CONFIRMED}",
     ),
     "known": (
-        with_outcome(SAMPLE, "unet", "calflops", Failed(error="boom", known="calflops-kwargs")),
+        with_outcome(SAMPLE, "unet", "calflops", Failed(error="boom", predicted_by="calflops-kwargs")),
         f"{EXPLAINED} (1 failed (known)); {CONFIRMED}",
     ),
     "unconfirmed": (
@@ -210,8 +213,8 @@ FINE = {
 
 @pytest.mark.parametrize(("ledger", "words"), FINE.values(), ids=FINE)
 def test_nothing_wrong_is_the_verdict(ledger: Ledger, words: str) -> None:
-    assert report.problems(ledger) == []
-    assert report.sentence(ledger) == words
+    assert verdict.problems(ledger) == []
+    assert verdict.sentence(ledger) == words
     assert report.markdown(ledger).splitlines()[2] == f"**{words}**"
 
 
@@ -234,7 +237,7 @@ def test_with_nothing_recommended_the_bridge_starts_from_the_gap() -> None:
 def test_skipped_and_failed_give_their_reasons_once() -> None:
     ledger = with_outcome(SAMPLE, "unet", "torchinfo", Skipped(reason="not installed"))
     ledger = with_outcome(ledger, "text_encoder", "torchinfo", Skipped(reason="not installed"))
-    ledger = with_outcome(ledger, "unet", "calflops", Failed(error="KeyError: 'x'", known="a-known-failure"))
+    ledger = with_outcome(ledger, "unet", "calflops", Failed(error="KeyError: 'x'", predicted_by="a-known-failure"))
     text = report.markdown(ledger)
     missing = tables(section(text, "## Not counted, skipped, failed"))[1]
     assert ["torchinfo", "text_encoder and unet", "skipped", "not installed"] in missing
@@ -263,9 +266,11 @@ def test_explanations_name_their_source(monkeypatch: pytest.MonkeyPatch) -> None
         causes, "CAUSES", {"thop-layernorm-4": SimpleNamespace(summary="4 an element", source="a.py:3", releases=())}
     )
     monkeypatch.setattr(
-        causes, "NO_NUMBER", {"tool-breaks": SimpleNamespace(summary="it breaks", source="b.py:5", releases=())}
+        causes,
+        "PREDICTED_FAILURES",
+        {"tool-breaks": SimpleNamespace(summary="it breaks", source="b.py:5", releases=())},
     )
-    ledger = with_outcome(SAMPLE, "unet", "tool", Failed(error="x", known="tool-breaks"))
+    ledger = with_outcome(SAMPLE, "unet", "tool", Failed(error="x", predicted_by="tool-breaks"))
     text = section(report.markdown(ledger), "## Why they differ")
     assert "**thop-layernorm-4**: 4 an element<br>Source: a.py:3" in text
     assert "**tool-breaks**: it breaks<br>Source: b.py:5" in text
@@ -322,8 +327,10 @@ def test_a_strangers_strings_stay_text(page: str) -> None:
     hostile = sample.hostile()
     pages = {
         "report": report.markdown(hostile, ("x.svg",)),
-        "comparison": drift.markdown(report.compare([hostile, replace(hostile, environment={sample.HOSTILE: "2"})])),
-        "index": report.index([hostile]),
+        "comparison": drift.markdown(
+            comparison.compare([hostile, replace(hostile, environment={sample.HOSTILE: "2"})])
+        ),
+        "index": overview.index([hostile]),
     }
     text = pages[page]
     seen = Page(text)
@@ -418,7 +425,7 @@ def run_without(*packages: str, folder: Path) -> list[Path]:
         f"import sys; sys.modules.update(dict.fromkeys({packages!r}))\n"
         "import pathlib, sample; from crosscheck import report; from crosscheck.report import drift\n"
         "report.write(sample.sd21_base(), pathlib.Path(sys.argv[1]))\n"
-        "drift.markdown(report.compare([sample.sd21_base()] * 2)); report.index([sample.sd21_base()])\n"
+        "drift.markdown(comparison.compare([sample.sd21_base()] * 2)); overview.index([sample.sd21_base()])\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environment)
@@ -441,7 +448,7 @@ def test_without_matplotlib_the_report_says_how_to_get_the_chart(tmp_path: Path)
 
 
 def test_index_links_reports_and_ledgers() -> None:
-    text = report.index([SAMPLE, replace(RESIDUAL, model="org/name")])
+    text = overview.index([SAMPLE, replace(RESIDUAL, model="org/name")])
     generations, forwards, counters = tables(text)
     assert [
         "[sd21-base](sd21-base.md)",
@@ -459,13 +466,13 @@ def test_index_links_reports_and_ledgers() -> None:
 
 
 def test_summary_for_a_terminal() -> None:
-    text = report.summary(RESIDUAL)
+    text = terminal.summary(RESIDUAL)
     assert re.search(r"^unet +fvcore +402,531,531,566 +\+0\.100 % +residual$", text, flags=re.MULTILINE)
     assert re.search(r"^one generation +26,234,368,094,208 +52,468,736,188,416 +confirmed$", text, flags=re.MULTILINE)
-    assert text.endswith(f"\n{report.sentence(RESIDUAL)}\n")
-    assert "&#" not in report.summary(sample.hostile())
-    assert plain(sample.HOSTILE) in report.summary(sample.hostile()).splitlines()
-    assert "\x00" not in report.summary(sample.hostile())
+    assert text.endswith(f"\n{verdict.sentence(RESIDUAL)}\n")
+    assert "&#" not in terminal.summary(sample.hostile())
+    assert plain(sample.HOSTILE) in terminal.summary(sample.hostile()).splitlines()
+    assert "\x00" not in terminal.summary(sample.hostile())
 
 
 def test_a_cause_named_twice_is_one_summand() -> None:

@@ -1,7 +1,6 @@
 """Several models in one run: side by side, in order, and what they have in common counted once."""
 
 import dataclasses
-from contextlib import nullcontext
 
 import pytest
 import tiny
@@ -9,11 +8,14 @@ import torch
 from measure_releases import timeless
 
 import crosscheck
-from crosscheck import configs, measure
-from crosscheck.hollow import Hollow, most_expensive, single
-from crosscheck.memory import Memory
-from crosscheck.records import CrosscheckError
-from crosscheck.run import check_pipelines
+from crosscheck.engine import measure
+from crosscheck.engine.shared_counts import SharedCounts
+from crosscheck.errors import CrosscheckError
+from crosscheck.models import configs
+from crosscheck.pipelines.distinct_calls import most_expensive, single
+from crosscheck.pipelines.hollow import Hollow
+from crosscheck.pipelines.several import check_pipelines
+from crosscheck.records import Workload
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def folders(tmp_path_factory):
 
 
 def test_as_one_by_one(folders):
-    together = list(check_pipelines(folders))
+    together = list(check_pipelines(folders, Workload(batch_size=1)))
     assert [ledger.model for ledger in together] == ["first", "second"]
     for folder, ledger in zip(folders, together, strict=True):
         assert timeless(ledger, census=True) == timeless(crosscheck.check_pipeline(folder), census=True)
@@ -34,14 +36,14 @@ def test_as_one_by_one(folders):
 
 def test_an_error_is_the_model_s_own(folders):
     with pytest.raises(CrosscheckError, match="height"):
-        list(check_pipelines(folders, height=33))
+        list(check_pipelines(folders, Workload(batch_size=1, height=33)))
 
 
 def decoder(folder, change=lambda vae: None):
     """The case of its decoder, as the pipeline calls it."""
-    from crosscheck import pipelines
+    from crosscheck.models import build
 
-    _, pipe, _ = pipelines.load(folder)
+    _, pipe, _ = build.load(folder)
     change(pipe.vae)
     hollow = Hollow({"vae": pipe.vae})
     with hollow.answering(), torch.no_grad():
@@ -76,12 +78,12 @@ def memory(tmp_path, monkeypatch):
     """A memory, and the tools that it still knows of a case."""
     known = []
 
-    def counted(cases, names, *, known_to, **options):
-        known.append({case.name: set(known_to[case.name].outcomes) for case in cases})
-        return measure.measure(cases, names, known=known_to, **options)
+    def counted(cases, names, *, already_counted, **options):
+        known.append({case.name: set(already_counted[case.name].outcomes) for case in cases})
+        return measure.measure(cases, names, already_counted=already_counted, **options)
 
-    monkeypatch.setattr("crosscheck.memory.measure", lambda cases, names, known: counted(cases, names, known_to=known))
-    memory = Memory(tmp_path, nullcontext())
+    monkeypatch.setattr("crosscheck.engine.shared_counts.measure", counted)
+    memory = SharedCounts(tmp_path)
 
     def remembered(case, names=("thop",)):
         (result,) = memory.measure([case], names, {})

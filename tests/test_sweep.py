@@ -9,11 +9,13 @@ import tiny
 from command import TORCH_AND_TOOLS, cli, refused
 
 import crosscheck
-from crosscheck import configs, sweep
-from crosscheck.backends.analytic.options import NoClosedForm
-from crosscheck.generation import GUIDANCE, Asked, Generation, evaluations
-from crosscheck.records import UsageError
-from crosscheck.report import sweep as pages
+from crosscheck import sweep
+from crosscheck.closed_form.generation import GUIDANCE, Generation, evaluations
+from crosscheck.closed_form.options import NoClosedForm
+from crosscheck.errors import UsageError
+from crosscheck.models import configs
+from crosscheck.records import Workload
+from crosscheck.report.pages import sweep as pages
 
 UNET, DECODER, TEXT = 402_128_732_160, 1_257_259_466_752, 22_563_616_768
 
@@ -79,7 +81,14 @@ def test_a_size_that_a_pipeline_chooses_itself_is_run():
     assert small.macs == own.macs
     with pytest.raises(NoClosedForm, match="which size PixArtAlphaPipeline takes"):
         Generation(configs.CATALOGUE / "pixart-alpha", "pixart-alpha").work(
-            Asked(1, 1, 1.0, "DPMSolverMultistepScheduler"), height=512, width=512
+            Workload(
+                batch_size=1,
+                steps=1,
+                guidance_scale=1.0,
+                scheduler="DPMSolverMultistepScheduler",
+                height=512,
+                width=512,
+            )
         )
 
 

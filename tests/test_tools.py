@@ -12,9 +12,9 @@ from modules import BLOCK, BLOCK_MACS, Block, Function, block, zeros
 from torch import nn
 
 import crosscheck
-from crosscheck import measure
-from crosscheck.measure import case_of
+from crosscheck.engine import measure
 from crosscheck.records import Skipped
+from crosscheck.tracing.calling import case_of
 
 imported_by_name = torch.nn.functional.conv2d
 
@@ -161,7 +161,7 @@ def test_onnx_tool_gives_what_its_users_get(tmp_path):
 def test_the_exporter_s_complaints_are_swallowed(capfd):
     pytest.importorskip("onnx_tool")
     outcome = crosscheck.check(nn.Bilinear(3, 3, 3), *[torch.zeros(2, 3)] * 2, backends=("onnx-tool",))["onnx-tool"]
-    assert outcome.known == "onnx-tool-not-exported"
+    assert outcome.predicted_by == "onnx-tool-not-exported"
     assert capfd.readouterr() == ("", "")
 
 
@@ -259,7 +259,7 @@ def test_a_convolution_by_any_way_is_traced_on_meta_as_on_the_cpu(function, tool
 def test_the_observer_nests_and_is_always_taken_off():
     import torch.nn.functional as F
 
-    from crosscheck.attention import observing
+    from crosscheck.tracing.sdpa import observing
 
     original, seen = F.scaled_dot_product_attention, ([], [])
     q = zeros(1, 2, 3, 4)

@@ -10,8 +10,8 @@ from installed import extra
 from modules import Function
 
 import crosscheck
-from crosscheck import backends
-from crosscheck.backends.interface import NotApplicable
+from crosscheck.backends import registry
+from crosscheck.case import NotApplicable
 from crosscheck.records import Counted
 
 THOP, FORK = "thop", "ultralytics-thop"
@@ -54,7 +54,7 @@ def environment(tmp_path, monkeypatch):
 def test_the_other_package_is_named(installed, asked, words, environment):
     environment(*installed)
     with pytest.raises(NotApplicable, match=words):
-        backends.load(asked)
+        registry.load(asked)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_other_package_is_named(installed, asked, words, environment):
 )
 def test_the_one_whose_files_are_there_is_taken(installed, asked, environment):
     environment(*installed)
-    assert backends.load(asked).name == asked
+    assert registry.load(asked).name == asked
 
 
 @pytest.mark.parametrize("backend", [extra(FORK)])

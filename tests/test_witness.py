@@ -17,11 +17,14 @@ from msgspec import structs
 from torch import nn
 
 import crosscheck
-from crosscheck import measure, witnesses
-from crosscheck.ledger import load_witness
-from crosscheck.records import ConfigError, CrosscheckError, Execution, Kernel, Term, UncountedError, UsageError
-from crosscheck.report import witness as page
-from crosscheck.witnesses import account, blas_log, cpu, gpu, ncu, subject
+from crosscheck.errors import ConfigError, CrosscheckError, UncountedError, UsageError
+from crosscheck.records import Recommended, Term
+from crosscheck.report.pages import witness as page
+from crosscheck.tracing import calling
+from crosscheck.witnesses import accounting, blas_log, cpu, gpu, ledgers, ncu, subject, witnessed
+from crosscheck.witnesses.accounting import account
+from crosscheck.witnesses.evidence import Execution, Kernel
+from crosscheck.witnesses.ledgers import load_witness
 
 logged = pytest.mark.skipif(bool(cpu.unavailable()), reason=cpu.unavailable())
 
@@ -192,7 +195,7 @@ def test_a_bias_that_is_added_as_a_product_is_explained():
 def test_what_leaves_no_size_in_the_log_is_not_witnessed():
     seen = crosscheck.witness(nn.MultiheadAttention(64, 4), *[torch.randn(5, 2, 64)] * 3)
     assert seen.macs is None
-    assert {execution.aten for execution in witnesses.unsized(seen)} == {"bmm"}
+    assert {execution.aten for execution in witnessed.unsized(seen)} == {"bmm"}
     assert seen.by_module[""] is None
     assert page.verdict(seen) == "not witnessed: 2 operations executed, size not logged"
     small = crosscheck.witness(Function(lambda self, a: a @ a), torch.randn(2, 3, 3))
@@ -279,14 +282,14 @@ def test_lazy_modules_are_run():
 
 @logged
 def test_a_forward_that_hangs_is_stopped():
-    case = measure.case_of(Function(lambda self, x: time.sleep(60)), (torch.randn(2),), {})
+    case = calling.case_of(Function(lambda self, x: time.sleep(60)), (torch.randn(2),), {})
     with pytest.raises(UncountedError, match="time limit of 2 s reached; it was stopped"):
         cpu.run(case, time_limit=2)
 
 
 @logged
 def test_a_product_outside_every_operation_is_seen():
-    (w,) = [w for w in witnesses.committed() if w.witness == "cpu" and w.model == "sd21-base"]
+    (w,) = [w for w in ledgers.committed() if w.witness == "cpu" and w.model == "sd21-base"]
     part = w.components[0]
     sized = structs.replace(part, elsewhere=(blas_log.primitive("MKL_VERBOSE SDOT(300,0x7f,1,0x7f,1) 1us"),))
     assert (sized.macs, page.verdict(sized)) == (part.macs + 300, "1 product beside every operation")
@@ -308,7 +311,7 @@ def test_memory_is_that_of_float32(device, dtype, held):
     module = nn.Linear(1_000, 1_000, device=device, dtype=dtype)
     x = torch.zeros(10, 1_000, device=device, dtype=dtype)
     made = 1_000 * 1_000 + 1_000 + 10 * 1_000 if held else 0
-    assert subject.memory(measure.case_of(module, (x,), {})) == 4 * (made + 10 * 1_000)
+    assert subject.memory(calling.case_of(module, (x,), {})) == 4 * (made + 10 * 1_000)
 
 
 @logged
@@ -647,15 +650,15 @@ def test_a_profiler_that_fails_is_one_line(says, status, error, line, tmp_path):
 
 # -- what came with this release ---------------------------------------------------------------------------------------
 
-COMMITTED = [(witness, part) for witness in witnesses.committed() for part in witness.components]
+COMMITTED = [(witness, part) for witness in ledgers.committed() for part in witness.components]
 
 
-def named(entry):
+def entry_name(entry):
     witness, part = entry
     return f"{page.file(witness)}-{witness.model}-{part.name}-{part.dtype}"
 
 
-@pytest.mark.parametrize("entry", COMMITTED, ids=named)
+@pytest.mark.parametrize("entry", COMMITTED, ids=entry_name)
 def test_a_committed_witness_confirms_its_number(entry):
     """Residual 0 for every attention and for 95 % of the operations at least; the CPU executes exactly."""
     witness, part = entry
@@ -665,14 +668,14 @@ def test_a_committed_witness_confirms_its_number(entry):
         "explained but for 1 operation of 41",  # of the VAE in float32: a 1 x 1 convolution of four channels
     )
     assert (part.macs == part.recommended) is (witness.witness == "cpu")
-    odd = witnesses.unexplained(part)
+    odd = witnessed.unexplained(part)
     assert all(execution.op != "attention" for execution in odd)
-    assert 100 * witnesses.runs(odd) <= 5 * witnesses.runs(part.executions)
+    assert 100 * accounting.runs(odd) <= 5 * accounting.runs(part.executions)
     assert sum(len(execution.paths) * execution.macs for execution in part.executions) == part.recommended
 
 
 def test_models_of_the_survey_are_witnessed():
-    found = {named(entry): entry[1].recommended for entry in COMMITTED}
+    found = {entry_name(entry): entry[1].recommended for entry in COMMITTED}
     assert found["witness-cpu-sd21-base-unet-float32"] == 402_128_732_160
     assert found["witness-h100-sd21-base-unet-bfloat16"] == 402_128_732_160
     for name in (
@@ -696,34 +699,36 @@ def test_models_of_the_survey_are_witnessed():
 def test_the_tensor_cores_say_what_the_survey_says():
     """The whole UNet in bf16: 402,128,732,160 - 47,185,920 beside the tensor cores + 6,252,953,600 of padding."""
     (part,) = (
-        part for entry in COMMITTED for part in entry[1:] if named(entry) == "witness-h100-sd21-base-unet-bfloat16"
+        part for entry in COMMITTED for part in entry[1:] if entry_name(entry) == "witness-h100-sd21-base-unet-bfloat16"
     )
     on_tensor_cores = sum(len(e.paths) * kernel.tensor for e in part.executions for kernel in e.kernels)
     assert on_tensor_cores == 408_334_499_840 == 402_128_732_160 - 47_185_920 + 6_252_953_600
 
 
 def test_reports_say_which_witnesses_confirm_a_number():
-    part = next(part for witness, part in COMMITTED if named((witness, part)) == "witness-cpu-sd21-base-unet-float32")
+    part = next(
+        part for witness, part in COMMITTED if entry_name((witness, part)) == "witness-cpu-sd21-base-unet-float32"
+    )
     component = crosscheck.Component(
         name="anything",
         class_name=part.class_name,
         params=part.params,
         inputs=part.inputs,
-        recommended=crosscheck.records.Recommended.of("confirmed", {"conv": part.recommended}),
+        recommended=Recommended.of("confirmed", {"conv": part.recommended}),
         backends={},
     )
-    assert {"CPU", "H100 bfloat16", "H100 float32"} <= set(witnesses.confirming(component))
-    other = structs.replace(component, recommended=crosscheck.records.Recommended.of("confirmed", {"conv": 1}))
-    assert witnesses.confirming(other) == ()
-    assert witnesses.confirming(structs.replace(component, params=1)) == ()
-    assert witnesses.confirming(structs.replace(component, inputs=())) == ()
+    assert {"CPU", "H100 bfloat16", "H100 float32"} <= set(ledgers.confirming(component))
+    other = structs.replace(component, recommended=Recommended.of("confirmed", {"conv": 1}))
+    assert ledgers.confirming(other) == ()
+    assert ledgers.confirming(structs.replace(component, params=1)) == ()
+    assert ledgers.confirming(structs.replace(component, inputs=())) == ()
 
 
 def test_pages_are_made_without_torch_and_are_the_committed_ones(tmp_path):
-    ledgers = sorted(witnesses.LEDGERS.glob("*.json"))
-    done = cli("report", *ledgers, "-o", tmp_path, without=TORCH_AND_TOOLS)
+    files = sorted(ledgers.LEDGERS.glob("*.json"))
+    done = cli("report", *files, "-o", tmp_path, without=TORCH_AND_TOOLS)
     assert done.returncode == 0, done.stderr
-    reports = witnesses.LEDGERS.parents[2] / "reports"
+    reports = ledgers.LEDGERS.parents[2] / "reports"
     for name in ("witness-cpu.md", "witness-h100.md"):
         assert (tmp_path / name).read_text() == (reports / name).read_text()
 

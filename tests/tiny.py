@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import crosscheck
-from crosscheck import configs
+from crosscheck.models import configs
 
 SHRUNK = {
     "unet": {

@@ -138,7 +138,7 @@ def stand_ins() -> list[Any]:
     from transformers.feature_extraction_utils import FeatureExtractionMixin
     from transformers.image_processing_base import ImageProcessingMixin
 
-    from crosscheck import vocabulary
+    from crosscheck.models import tokenizers
 
     def tokenizer(cls: Any, *args: Any, **kwargs: Any) -> Any:
         place = str(args[0]).lower()
@@ -146,7 +146,7 @@ def stand_ins() -> list[Any]:
         kind = next((kind for part, kind in kinds.items() if part in place), "Qwen2Tokenizer")
         own = getattr(transformers, kind) if cls in (transformers.AutoTokenizer, ChatGLMTokenizer) else cls
         length = {"model_max_length": 77 if "CLIP" in own.__name__ else 512}
-        made = vocabulary.tokenizer(own, length | ({"pad_token": "<pad>"} if "Qwen" in own.__name__ else {}))
+        made = tokenizers.tokenizer(own, length | ({"pad_token": "<pad>"} if "Qwen" in own.__name__ else {}))
         if "Qwen" in own.__name__:
             known = made.backend_tokenizer.get_vocab() | QWEN_TOKENS
             made.backend_tokenizer.model = models.WordLevel(known, unk_token=made.unk_token)
@@ -201,8 +201,8 @@ def compared(module: str, name: str) -> dict[str, Any]:
     import torch
     from real_runs import observed, told
 
-    import crosscheck.hollow
-    from crosscheck.run import modules
+    import crosscheck.pipelines.hollow
+    from crosscheck.pipelines.check import modules
 
     case = getattr(importlib.import_module(module), name)()
     takes_device = "device" in inspect.signature(case.get_dummy_inputs).parameters
@@ -221,7 +221,7 @@ def compared(module: str, name: str) -> dict[str, Any]:
     with torch.no_grad():
         real, real_outside = observed(modules(pipe), lambda: pipe(**inputs()))
     pipe = made()  # anew: some keep what they made at their first call
-    hollow = crosscheck.hollow.Hollow(modules(pipe))
+    hollow = crosscheck.pipelines.hollow.Hollow(modules(pipe))
     given = inputs()
     with hollow.answering(), torch.no_grad():
         pipe(**given)
@@ -351,8 +351,6 @@ def main() -> None:
     import transformers
     from diffusers import FluxPipeline, StableDiffusionXLPipeline, WanPipeline  # noqa: F401  once, not in every child
     from transformers import CLIPTextModel, T5EncoderModel  # noqa: F401
-
-    import crosscheck.run  # noqa: F401
 
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from calflops import calculate_flops
 
 from crosscheck.backends.entry import Entry
-from crosscheck.backends.interface import Backend, Case, Count
+from crosscheck.case import Backend, Case, Count
 
 
 class Calflops(Backend):

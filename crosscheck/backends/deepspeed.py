@@ -10,7 +10,7 @@ import logging
 from typing import Any
 
 from crosscheck.backends.entry import Entry
-from crosscheck.backends.interface import Backend, Case, Count
+from crosscheck.case import Backend, Case, Count
 
 
 def _imported() -> Any:

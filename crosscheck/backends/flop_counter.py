@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from crosscheck import versions
-from crosscheck.backends.entry import call
-from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
-from crosscheck.records import FLOPS_PER_MAC
+from crosscheck.backends.exact import halved
+from crosscheck.case import Backend, Case, Count, NotApplicable
+from crosscheck.tracing import versions
+from crosscheck.tracing.calling import call
 
 
 class FlopCounter(Backend):
@@ -23,7 +23,4 @@ class FlopCounter(Backend):
         return int(mode.get_total_flops())
 
     def read(self, result: int) -> Count:
-        macs, half = divmod(result, FLOPS_PER_MAC)
-        if half:
-            raise ValueError(f"{result} FLOPs is not a whole number of MACs")
-        return Count(macs=macs)
+        return Count(macs=halved(result))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from flops_profiler.profiler import get_model_profile
 
-from crosscheck.backends.interface import Backend, Case, Count
-from crosscheck.backends.values import real_integers
+from crosscheck.case import Backend, Case, Count
+from crosscheck.tracing.real_integers import real_integers
 
 
 class FlopsProfiler(Backend):

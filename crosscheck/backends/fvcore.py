@@ -12,16 +12,16 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod
 from typing import Any
-from unittest import mock
 
 from torch.utils._python_dispatch import _disable_current_modes
 
-from crosscheck import formulas
 from crosscheck.backends.entry import Entry
-from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
-from crosscheck.backends.jit import graphs, quick_calls, traceable_convolutions
-from crosscheck.backends.thop import exact
-from crosscheck.records import TracedGraph
+from crosscheck.backends.exact import exact
+from crosscheck.backends.jit_graph import graphs, quick_calls, traceable_convolutions
+from crosscheck.case import Backend, Case, Count, NotApplicable
+from crosscheck.closed_form import arithmetic
+from crosscheck.records import Evidence, TracedGraph
+from crosscheck.tracing.patching import replaced
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Fvcore(Backend):
             return traces[0]
 
         original = jit_analysis._get_scoped_trace_graph
-        with mock.patch.object(jit_analysis, "_get_scoped_trace_graph", trace), graphs() as read, _quickly():
+        with replaced(jit_analysis, "_get_scoped_trace_graph", trace), graphs() as read, _quickly():
             analysis = FlopCountAnalysis(entry, entry.inputs).ancestor_mode("caller")
             plain = exact(analysis.total())
             unsupported = dict(analysis.unsupported_ops())
@@ -65,7 +65,10 @@ class Fvcore(Backend):
 
     def read(self, result: FvcoreRun) -> Count:
         left = {op: n for op, n in result.unsupported.items() if op != "aten::scaled_dot_product_attention"}
-        return Count(macs=result.handled, uncounted=left, graph=result.graph)
+        return Count(macs=result.handled, uncounted=left)
+
+    def evidence(self, result: FvcoreRun) -> Evidence:
+        return Evidence(graph=result.graph)
 
 
 class FvcorePlain(Fvcore):
@@ -74,7 +77,7 @@ class FvcorePlain(Fvcore):
     name = "fvcore-plain"
 
     def read(self, result: FvcoreRun) -> Count:
-        return Count(macs=result.plain, uncounted=result.unsupported, graph=result.graph)
+        return Count(macs=result.plain, uncounted=result.unsupported)
 
 
 class FvcoreMeta(Backend):
@@ -101,7 +104,10 @@ class FvcoreMeta(Backend):
         return FvcoreRun(handled=plain, plain=plain, unsupported=unsupported, graph=read[-1])
 
     def read(self, result: FvcoreRun) -> Count:
-        return Count(macs=result.plain, uncounted=result.unsupported, graph=result.graph)
+        return Count(macs=result.plain, uncounted=result.unsupported)
+
+    def evidence(self, result: FvcoreRun) -> Evidence:
+        return Evidence(graph=result.graph)
 
 
 @contextmanager
@@ -109,7 +115,7 @@ def _quickly() -> Iterator[None]:
     """Leave out fvcore's scope for every module too: operations are copied out of every scope they are in."""
     from fvcore.nn import jit_analysis
 
-    with mock.patch.object(jit_analysis, "_named_modules_without_dup", lambda model: [("", model)]), quick_calls():
+    with replaced(jit_analysis, "_named_modules_without_dup", lambda model: [("", model)]), quick_calls():
         yield
 
 
@@ -117,4 +123,4 @@ def attention_handle(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     """The handle its users add: B x H x N_q x N_kv x (d_qk + d_v) from the traced shapes of query, key and value."""
     query, key, value = (v.type().sizes() for v in inputs[:3])
     out = outputs[0].type().sizes()
-    return int(formulas.attention(1, prod(out[:-2]), query[-2], key[-2], query[-1], value[-1]))
+    return int(arithmetic.attention(1, prod(out[:-2]), query[-2], key[-2], query[-1], value[-1]))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import onnx_tool
 
-from crosscheck.backends import exported
+from crosscheck.backends import onnx_graph
 from crosscheck.backends.entry import Entry
-from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
-from crosscheck.records import NodeRow
+from crosscheck.case import Backend, Case, Count, NotApplicable
+from crosscheck.records import Evidence, NodeRow
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class OnnxTool(Backend):
                 "onnx-tool reads an ONNX file, and torch.onnx exports no model on meta: it reads values"
             )
         entry = Entry(case)
-        model = exported.export(entry, entry.inputs)
-        nodes = exported.rows(model)
+        model = onnx_graph.export(entry, entry.inputs)
+        nodes = onnx_graph.rows(model)
         try:
             graph = onnx_tool.Model(model).graph
             graph.graph_reorder_nodes()
@@ -55,5 +55,5 @@ class OnnxTool(Backend):
             raise result.macs
         return Count(macs=round(result.macs))
 
-    def exported(self, result: OnnxToolRun) -> tuple[NodeRow, ...]:
-        return result.nodes
+    def evidence(self, result: OnnxToolRun) -> Evidence:
+        return Evidence(exported=result.nodes)

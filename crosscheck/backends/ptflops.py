@@ -18,7 +18,7 @@ import torch
 from ptflops import get_model_complexity_info
 
 from crosscheck.backends.entry import Entry
-from crosscheck.backends.interface import Backend, Case, Count
+from crosscheck.case import Backend, Case, Count
 
 
 class _Named(torch.nn.Module):

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from crosscheck import attention
 from crosscheck.backends.entry import Entry
-from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
+from crosscheck.backends.exact import exact
+from crosscheck.case import Backend, Case, Count, NotApplicable
+from crosscheck.tracing import sdpa
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Thop(Backend):
     def run(self, case: Case) -> ThopRun:
         import thop
 
-        calls: list[attention.AttentionCall] = []
+        calls: list[sdpa.AttentionCall] = []
         entry = Entry(case)
-        with attention.observing(calls.append):
+        with sdpa.observing(calls.append):
             returned, _ = thop.profile(entry, inputs=entry.inputs, verbose=False)
         return ThopRun(
             returned=exact(returned),
@@ -132,13 +133,3 @@ def _recorded(distribution: str) -> str:
     except metadata.PackageNotFoundError:
         return ""
     return next((file.hash.value for file in files if file.as_posix() == "thop/profile.py" and file.hash), "")
-
-
-def exact(number: float) -> int:
-    """A tool's float as the integer it stands for. Raises `ValueError` where it is none.
-
-    thop and fvcore sum in float64, which holds integers exactly up to 2**53.
-    """
-    if number != int(number) or abs(number) > 2**53:
-        raise ValueError(f"{number!r} is not an exact count")
-    return int(number)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch_flops import TorchFLOPsByFX
 
-from crosscheck.backends.interface import Backend, Case, Count, NotApplicable
-from crosscheck.records import FLOPS_PER_MAC
+from crosscheck.backends.exact import halved
+from crosscheck.case import Backend, Case, Count, NotApplicable
 
 
 class TorchFlops(Backend):
@@ -32,7 +32,4 @@ class TorchFlops(Backend):
         return int(counter.print_total_flops(show=False))
 
     def read(self, result: int) -> Count:
-        macs, half = divmod(result, FLOPS_PER_MAC)
-        if half:
-            raise ValueError(f"{result} FLOPs is not a whole number of MACs")
-        return Count(macs=macs)
+        return Count(macs=halved(result))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torchinfo
 
 from crosscheck.backends.entry import Entry
-from crosscheck.backends.interface import Backend, Case, Count
+from crosscheck.case import Backend, Case, Count
 
 
 class Torchinfo(Backend):

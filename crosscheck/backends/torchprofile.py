@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from torchprofile import profile_macs
 
 from crosscheck.backends.entry import Entry
-from crosscheck.backends.interface import Backend, Case, Count
-from crosscheck.backends.jit import graphs, quick_calls, traceable_convolutions
-from crosscheck.records import TracedGraph
+from crosscheck.backends.jit_graph import graphs, quick_calls, traceable_convolutions
+from crosscheck.case import Backend, Case, Count
+from crosscheck.records import Evidence, TracedGraph
 
 
 @dataclass(frozen=True)
@@ -39,4 +39,7 @@ class Torchprofile(Backend):
         return TorchprofileRun(returned=macs, graph=traced[-1])
 
     def read(self, result: TorchprofileRun) -> Count:
-        return Count(macs=result.returned, graph=result.graph)
+        return Count(macs=result.returned)
+
+    def evidence(self, result: TorchprofileRun) -> Evidence:
+        return Evidence(graph=result.graph)

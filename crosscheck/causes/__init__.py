@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from msgspec import structs
 from packaging.requirements import Requirement
 
-from crosscheck.causes import (  # noqa: F401  they declare their causes
+from crosscheck.causes import (
     attention,
     flop_counter,
     fvcore,
@@ -27,18 +27,18 @@ from crosscheck.causes import (  # noqa: F401  they declare their causes
     torchprofile,
     ultralytics_thop,
 )
-from crosscheck.causes.declare import CAUSES, NO_NUMBER, Cause, NoNumber, ran_for, seen_by
+from crosscheck.causes.declare import CAUSES, PREDICTED_FAILURES, Cause, PredictedFailure, ran_for, seen_by
 from crosscheck.records import Census, Term
 
 __all__ = [
     "CAUSES",
-    "NO_NUMBER",
+    "PREDICTED_FAILURES",
     "Cause",
     "Environment",
-    "NoNumber",
+    "PredictedFailure",
     "explain",
+    "find",
     "holds",
-    "known",
     "predicted",
     "without_attention",
 ]
@@ -69,18 +69,18 @@ def without_attention(census: Census) -> Census:
     )
 
 
-def predicted(backend: str, environment: Environment, census: Census | None) -> tuple[NoNumber, ...]:
+def predicted(backend: str, environment: Environment, census: Census | None) -> tuple[PredictedFailure, ...]:
     """The entries that predict no number of ``backend`` on what ran: which of several comes first, no census tells."""
     return tuple(
         entry
-        for entry in NO_NUMBER.values()
+        for entry in PREDICTED_FAILURES.values()
         if backend in entry.backends and holds(entry.only_in, environment) and census and entry.applies(census)
     )
 
 
-def known(name: str) -> Cause | NoNumber | None:
+def find(name: str) -> Cause | PredictedFailure | None:
     """The cause or the predicted lack of a number called ``name``."""
-    return CAUSES.get(name) or NO_NUMBER.get(name)
+    return CAUSES.get(name) or PREDICTED_FAILURES.get(name)
 
 
 def holds(condition: str, environment: Environment) -> bool:

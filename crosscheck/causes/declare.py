@@ -41,7 +41,7 @@ class Cause(NamedTuple):
         return (self.only_in,) if self.only_in else self.seen_in
 
 
-class NoNumber(NamedTuple):
+class PredictedFailure(NamedTuple):
     """A backend without a number, as a source predicts it: the outcome, in its own words, and where they apply."""
 
     name: str
@@ -62,7 +62,7 @@ class NoNumber(NamedTuple):
 
 
 CAUSES: dict[str, Cause] = {}
-NO_NUMBER: dict[str, NoNumber] = {}
+PREDICTED_FAILURES: dict[str, PredictedFailure] = {}
 
 
 def cause(
@@ -83,9 +83,9 @@ def cause(
     return add
 
 
-def no_number(entry: NoNumber) -> None:
+def predict_failure(entry: PredictedFailure) -> None:
     """Declare when a backend has no number."""
-    NO_NUMBER[entry.name] = entry
+    PREDICTED_FAILURES[entry.name] = entry
 
 
 #: Tools that see operators, so that a layer which torch runs as one kernel is one operator to them.
@@ -225,7 +225,7 @@ def gate_charges(row: OpRow, module: ModuleRow) -> Fraction:
 def without_batch(module: ModuleRow) -> int:
     """Of a recurrent layer whose input has no batch, how often thop and ptflops count a step: by the input's width."""
     widths = [shape[1] for name, shape in module.parameters.items() if name == "weight_ih_l0"]
-    unbatched = not module.packed and any(len(shape) == 2 for shape in module.outputs)
+    unbatched = not module.packed_outputs and any(len(shape) == 2 for shape in module.outputs)
     return widths[0] if widths and unbatched else 1
 
 
@@ -237,7 +237,7 @@ def projects_state(row: OpRow, module: ModuleRow) -> bool:
 
 def by_name(module: ModuleRow, names: str) -> bool:
     """Whether a module of exactly one of torch's classes ``names`` was called without an input by position."""
-    return 0 in module.positional and is_one_of(module, names)
+    return 0 in module.positional_counts and is_one_of(module, names)
 
 
 def is_one_of(row: ModuleRow, names: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from crosscheck.causes.declare import NoNumber, cause, complex_as_real, no_number, products
+from crosscheck.causes.declare import PredictedFailure, cause, complex_as_real, predict_failure, products
 from crosscheck.records import Census, OpRow, Skipped
 
 _FLOP_COUNTER = frozenset({"flop_counter"})
@@ -52,8 +52,8 @@ def _flop_counter_complex(census: Census) -> int:
     return complex_as_real(census, _flop_counter_sees)
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="flop_counter-absent",
         summary="torch had no FlopCounterMode before 2.1.",
         source="torch 2.0.1 has no torch/utils/flop_counter.py",
@@ -64,8 +64,8 @@ no_number(
         applies=lambda census: True,
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="flop_counter-gradient-of-input",
         summary="torch's counter asks whether the gradient of what a module was given will be computed, which "
         "torch.autograd.grad can't say of a leaf.",

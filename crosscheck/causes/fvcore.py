@@ -9,13 +9,13 @@ from math import prod
 
 from crosscheck.causes.declare import (
     TENSOR,
-    NoNumber,
+    PredictedFailure,
     cause,
     complex_as_real,
     einsum,
     elements,
     given,
-    no_number,
+    predict_failure,
     products,
     real_macs,
     summed,
@@ -293,8 +293,8 @@ def _fvcore_complex(census: Census) -> int:
     return complex_as_real(census, lambda row: _fvcore_sees(row) and row.function != "_convolution_mode")
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="fvcore-matmul-vector",
         summary="fvcore asks a matmul's second operand for its last size but one, and a vector has none.",
         source="fvcore/nn/jit_handles.py:225",
@@ -303,8 +303,8 @@ no_number(
         applies=lambda census: any(len(tensor(call, 1, "other")) == 1 for call in _matmuls(census)),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="fvcore-out",
         summary="fvcore takes all inputs of matmul, mm and bmm for operands; with out= there is one more.",
         source="fvcore/nn/jit_handles.py:119,223-224",
@@ -316,8 +316,8 @@ no_number(
         ),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="fvcore-bool-number",
         summary="fvcore counts in a trace by torch.jit, which knows no operator that takes a Python bool for a "
         "number: masked_fill(mask, False) where 0 would do.",
@@ -327,8 +327,8 @@ no_number(
         applies=lambda census: bool(census.bool_numbers),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="fvcore-meta-assertion",
         summary="While torch traces, sizes are tensors; the meta kernel of a convolution in two dimensions or more "
         "asserts on them.",
@@ -339,8 +339,8 @@ no_number(
         applies=lambda census: any(len(row.out) > 3 for row in _convolutions(census)),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="fvcore-meta-tensor-condition",
         summary="While torch traces, sizes are tensors; the meta kernel of a convolution checks them with a "
         "condition that has to be a bool.",

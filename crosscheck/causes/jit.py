@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from crosscheck.causes.declare import NoNumber, has_compiled, has_scripted, no_number
+from crosscheck.causes.declare import PredictedFailure, has_compiled, has_scripted, predict_failure
 from crosscheck.records import Census
 
 _TRACED = frozenset({"fvcore", "fvcore-plain", "fvcore-meta", "torchprofile", "onnx-tool"})
 
 
 def _refused(name: str, summary: str, source: str, words: str, applies: Callable[[Census], bool]) -> None:
-    no_number(NoNumber(f"jit-{name}", summary, source, _TRACED, re.compile(words), applies))
+    predict_failure(PredictedFailure(f"jit-{name}", summary, source, _TRACED, re.compile(words), applies))
 
 
 _refused(

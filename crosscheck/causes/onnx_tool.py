@@ -11,12 +11,12 @@ from math import prod
 
 from crosscheck.causes.declare import (
     TENSOR,
-    NoNumber,
+    PredictedFailure,
     cause,
     given,
     has_lazy,
     is_complex,
-    no_number,
+    predict_failure,
     products,
     without_padding,
 )
@@ -325,8 +325,8 @@ def _product(node: NodeRow) -> int:
 
 # -- no number ---------------------------------------------------------------------------------------------------------
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-native-layer",
         summary="Without gradients torch runs nn.MultiheadAttention and nn.TransformerEncoderLayer as one kernel, for "
         "which the exporter has no node; it puts a model in evaluation first.",
@@ -338,8 +338,8 @@ no_number(
 )
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-lstm-projection",
         summary="The exporter has no node for an LSTM with proj_size.",
         source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:4257-4260 (2.13.0)",
@@ -358,8 +358,8 @@ def _is_grouped(row: OpRow) -> bool:
     return prod(query[:-2]) > prod(key[:-2]) > prod(query[:-3])
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-grouped-queries",
         summary="The exporter has no graph for attention of grouped queries.",
         source="torch/onnx/_internal/torchscript_exporter/symbolic_opset14.py:155-158 (2.13.0)",
@@ -375,8 +375,8 @@ _NO_NODE = frozenset(
     "rms_norm bilinear addbmm inner vdot addmv addr kron chain_matmul linalg_multi_dot matrix_power "
     "linalg_matrix_power linalg_vecdot cov corrcoef".split()
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-not-exported",
         summary="The exporter has no node for rms_norm, bilinear, addbmm, inner, vdot, addmv, addr, kron, cov, several "
         "of torch.linalg, and for x.mT, x.mH and x.H.",
@@ -396,8 +396,8 @@ def _is_uneven(row: OpRow) -> bool:
     return any(size % out for size, out in zip(row.shapes[0][-number:], row.out[-number:], strict=True))
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-uneven-pool",
         summary="The exporter has no node for an adaptive pooling into windows of unequal sizes.",
         source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:1711-1718 (2.13.0)",
@@ -408,8 +408,8 @@ no_number(
 )
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-unbatched-adaptive-pool",
         summary="The exporter takes the sizes after the second for those that AdaptiveMaxPool1d pools; without a batch "
         "there are none.",
@@ -421,8 +421,8 @@ no_number(
         ),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-out",
         summary="The exporter's functions for matmul, mm, bmm, addmm, baddbmm, mul and add take no out=.",
         source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:602,610,615,621,5584 (2.13.0)",
@@ -431,8 +431,8 @@ no_number(
         applies=lambda census: any(given(call)[1].get("out") == TENSOR for call in census.calls),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-packed-sequence",
         summary="The exporter takes a sequence that is packed and then padded, and no other packed one.",
         source="torch/onnx/_internal/torchscript_exporter/symbolic_opset9.py:4648-4650,4673-4675 (2.13.0)",
@@ -449,8 +449,8 @@ def _is_unbatched_pool(node: NodeRow) -> bool:
     return pool and (len(x or ()) < 3 or len(x or ()) != len(kernel) + 2)  # type: ignore[arg-type]
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-unbatched-pool",
         summary="The exporter writes a pool as it comes, and ONNX has none without a batch: onnx-tool finds no shape.",
         source="onnx_tool/node.py:1254-1284 (1.0.1)",
@@ -459,8 +459,8 @@ no_number(
         applies=lambda census: any(map(_is_unbatched_pool, census.exported)),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-complex",
         summary="The exporter knows no complex numbers.",
         source="torch/csrc/jit/passes/onnx/helper.cpp, ATenTypeToOnnxType (2.13.0)",
@@ -469,8 +469,8 @@ no_number(
         applies=lambda census: any(row.complex_part or is_complex(row) for row in census.ops),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-vector",
         summary="onnx-tool takes no vector for an operand of a product.",
         source="onnx_tool/node.py:814-815 (1.0.1)",
@@ -489,8 +489,8 @@ _UNKNOWN = frozenset(
     "Scatter Selu SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Size Softsign "
     "SplitToSequence Tan ThresholdedRelu Unique".split()
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-unknown-node",
         summary="onnx-tool has no class for the node, so no shape behind it: RNN, SELU, CELU, branches, loops.",
         source="onnx_tool/node.py:209-210,2822-2829 (1.0.1)",
@@ -506,8 +506,8 @@ def _is_spelled_out(node: NodeRow) -> bool:
     return "->" in equation and "." not in equation
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-einsum-operands",
         summary="onnx-tool takes an einsum of two operands alone, without an ellipsis and with an output.",
         source="onnx_tool/node.py:1070-1074,1077-1088 (1.0.1)",
@@ -519,8 +519,8 @@ no_number(
         ),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-lazy",
         summary="The exporter takes the parameters before the first forward, when those of a lazy module have no size.",
         source="torch/jit/_trace.py:83 (2.13.0)",
@@ -529,8 +529,8 @@ no_number(
         applies=has_lazy,
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="onnx-tool-padding",
         summary="The exporter has no node for the nested tensor that nn.TransformerEncoder makes of tokens without "
         "padding.",

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import prod
 
 from crosscheck.causes.declare import (
-    NoNumber,
+    PredictedFailure,
     argument,
     by_name,
     cause,
@@ -17,7 +17,7 @@ from crosscheck.causes.declare import (
     has_compiled,
     has_lazy,
     is_one_of,
-    no_number,
+    predict_failure,
     products,
     projects_state,
     real_macs,
@@ -82,8 +82,8 @@ def _complex(census: Census) -> int:
     return complex_as_real(census, lambda row: row.aten in _HANDLED)
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="ptflops-aten-lazy",
         summary="ptflops counts the parameters before the first forward, when those of a lazy module have no size.",
         source="ptflops/aten_engine.py:113; ptflops/pytorch_engine.py:162 (0.7.5)",
@@ -496,8 +496,8 @@ def _pytorch_complex(census: Census) -> int:
 
 
 def _fails(name: str, summary: str, source: str, words: str, applies: Callable[[CallRow], bool]) -> None:
-    no_number(
-        NoNumber(
+    predict_failure(
+        PredictedFailure(
             name=name,
             summary=summary,
             source=source,
@@ -542,8 +542,8 @@ _READ = " ".join(
         *(_HOOKED[f"F.{name}"] for name in "linear conv1d conv_transpose1d avg_pool1d".split()),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="ptflops-input-by-name",
         summary="ptflops' hooks take a layer's input by position, and hooks are given none by name: conv(input=x).",
         source="ptflops/pytorch_ops.py:36,47,52,63,138,165 (0.7.5)",
@@ -552,30 +552,32 @@ no_number(
         applies=lambda census: any(by_name(module, _READ) for module in census.modules),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="ptflops-attention-by-name",
         summary="ptflops' hook of nn.MultiheadAttention takes three inputs by position, no more and no less.",
         source="ptflops/pytorch_ops.py:183 (0.7.5)",
         backends=_PYTORCH,
         words=re.compile(r"ValueError'>: (not enough|too many) values to unpack \(expected 3"),
         applies=lambda census: any(
-            is_one_of(module, "MultiheadAttention") and {*module.positional} - {3} for module in census.modules
+            is_one_of(module, "MultiheadAttention") and {*module.positional_counts} - {3} for module in census.modules
         ),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="ptflops-packed-sequence",
         summary="ptflops asks the input of a recurrent layer for its shape, and a packed sequence has none.",
         source="ptflops/pytorch_ops.py:139 (0.7.5)",
         backends=_PYTORCH,
         words=re.compile("'PackedSequence' object has no attribute 'shape'"),
-        applies=lambda census: any(module.packed and is_one_of(module, _RECURRENT) for module in census.modules),
+        applies=lambda census: any(
+            module.packed_outputs and is_one_of(module, _RECURRENT) for module in census.modules
+        ),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="ptflops-lazy",
         summary="ptflops prepares the modules of its classes before the first forward, when a lazy one is of another.",
         source="ptflops/pytorch_engine.py:98,307 (0.7.5)",
@@ -584,8 +586,8 @@ no_number(
         applies=has_lazy,
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="ptflops-compiled",
         summary="ptflops puts objects without a name in the place of functions; torch.compile asks for their names.",
         source="ptflops/pytorch_engine.py:336-345 (0.7.5)",
@@ -594,8 +596,8 @@ no_number(
         applies=has_compiled,
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="ptflops-padding",
         summary="nn.TransformerEncoder makes a nested tensor of tokens without padding, which has no sizes, and "
         "ptflops asks for them.",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from crosscheck.causes.declare import (
     TENSOR,
-    NoNumber,
+    PredictedFailure,
     argument,
     by_name,
     cause,
@@ -23,7 +23,7 @@ from crosscheck.causes.declare import (
     has_lazy,
     has_scripted,
     is_one_of,
-    no_number,
+    predict_failure,
     products,
     real_macs,
     tensor,
@@ -427,8 +427,8 @@ def _fails(
     tools: tuple[_Tool, ...], kind: str, summary: str, source: str, words: str, applies: Callable[[Census], bool]
 ) -> None:
     for tool in tools:
-        no_number(
-            NoNumber(
+        predict_failure(
+            PredictedFailure(
                 name=f"{tool.name}-{kind}",
                 summary=summary.replace("TOOL", {"deepspeed": "DeepSpeed"}.get(tool.name, tool.name)),
                 source=tool.sources[source],
@@ -579,8 +579,8 @@ for _tool in _TOOLS:
         r"^TypeError: _\w+_flops_compute\(\) (missing|takes|got)",
         functools.partial(_any_unbound, tool=_tool),
     )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="deepspeed-attention-by-name",
         summary="DeepSpeed's function takes query, key and value by position alone; by name, as in diffusers, they are "
         "missing.",
@@ -590,8 +590,8 @@ no_number(
         applies=_any(_ATTENTION, lambda call: given(call)[0][:3] != [TENSOR] * 3),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="flops-profiler-transposed-convolution",
         summary="flops-profiler misspells groups, so that every transposed convolution ends in a NameError.",
         source="flops_profiler/profiler.py:813 (0.1.2)",
@@ -600,8 +600,8 @@ no_number(
         applies=_any(_TRANSPOSED, lambda call: True),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="flops-profiler-named-padding",
         summary='flops-profiler reckons with padding="same" and "valid" as with numbers.',
         source="flops_profiler/profiler.py:751,757-760 (0.1.2)",
@@ -610,8 +610,8 @@ no_number(
         applies=_any(_CONVS, lambda call: isinstance(argument(call, 4, "padding"), str)),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="flops-profiler-upsample",
         summary="flops-profiler takes the size and scale of an interpolation by name alone; nn.Upsample gives them by "
         "position.",
@@ -653,6 +653,6 @@ for _tool in _TOOLS:
         "packed",
         "^AttributeError: 'PackedSequence' object has no attribute 'shape'",
         lambda census, tool=_tool: any(  # type: ignore[misc]
-            module.packed and is_one_of(module, _RECURRENT) for module in _hooked(census, tool)
+            module.packed_outputs and is_one_of(module, _RECURRENT) for module in _hooked(census, tool)
         ),
     )

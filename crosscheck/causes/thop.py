@@ -9,7 +9,7 @@ from math import prod
 
 from crosscheck.causes.declare import (
     GATES,
-    NoNumber,
+    PredictedFailure,
     as_real,
     attention_macs,
     by_name,
@@ -20,7 +20,7 @@ from crosscheck.causes.declare import (
     has_compiled,
     has_scripted,
     is_one_of,
-    no_number,
+    predict_failure,
     products,
     projects_state,
     summed,
@@ -105,7 +105,7 @@ def _thop_upsample(row: OpRow, module: ModuleRow) -> int:
     "thop/vision/calc_func.py:57-62",
 )
 def _thop_softmax(row: OpRow, module: ModuleRow) -> int:
-    return elements(row) // row.length * (3 * row.length - 1) if row.op == "softmax" else 0
+    return elements(row) // row.reduced_size * (3 * row.reduced_size - 1) if row.op == "softmax" else 0
 
 
 @_thop_charge("thop-prelu", "PReLU", "thop charges nn.PReLU 1 MAC an element.", "thop/vision/basic_hooks.py:82-87")
@@ -229,8 +229,8 @@ def _thop_unbatched_recurrent(row: OpRow, module: ModuleRow) -> Fraction:
 )
 def _thop_packed(row: OpRow, module: ModuleRow) -> Fraction:
     rows = sum(prod(shape[:-1]) for shape in module.outputs)
-    packed = sum(shape[0] for shape in module.outputs if len(shape) == 2) if module.packed else 0
-    return Fraction(sum(map(prod, module.packed)) - packed, rows or 1) * _thop_once(row, module)
+    packed = sum(shape[0] for shape in module.outputs if len(shape) == 2) if module.packed_outputs else 0
+    return Fraction(sum(map(prod, module.packed_outputs)) - packed, rows or 1) * _thop_once(row, module)
 
 
 def _thop_once(row: OpRow, module: ModuleRow) -> Fraction:
@@ -386,8 +386,8 @@ def _thop_complex(census: Census) -> int:
     return complex_as_real(census, lambda row: not row.direct and _thop_rule(row, census.modules[row.module]), as_real)
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="thop-compiled",
         summary="A compiled module hands attributes on to the module inside it, so that thop registers its buffer "
         "there twice.",
@@ -397,8 +397,8 @@ no_number(
         applies=has_compiled,
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="thop-scripted",
         summary="A scripted module takes no new buffer, and thop registers one in every module.",
         source="thop/profile.py:174 (register_buffer); torch/jit/_script.py, RecursiveScriptModule",
@@ -425,8 +425,8 @@ def _thop_reads_nothing(census: Census) -> bool:
     )
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="thop-input-by-name",
         summary="thop's hooks take a layer's input by position, and hooks are given none by name: conv(input=x).",
         source="thop/vision/basic_hooks.py:23,64,83,91,99,116,135; thop/rnn_hooks.py:18,50,81,93; "
@@ -440,8 +440,8 @@ _WITHOUT_MACS = (
     "ZeroPad2d ReLU ReLU6 MaxPool1d MaxPool2d MaxPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d "
     "AvgPool1d AvgPool2d AvgPool3d Dropout Sequential PixelShuffle Linear"
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="thop-gradient",
         summary="thop's hooks add to a buffer in place, which torch.func.grad, vjp, jvp and their kind forbid.",
         source="thop/vision/basic_hooks.py:28,69,87,103,111,121,136,147 (in place)",

@@ -6,7 +6,15 @@ import re
 from collections.abc import Callable, Iterator
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, as_real, cause, complex_as_real, has_compiled, no_number, products
+from crosscheck.causes.declare import (
+    PredictedFailure,
+    as_real,
+    cause,
+    complex_as_real,
+    has_compiled,
+    predict_failure,
+    products,
+)
 from crosscheck.records import Census, ModuleRow, OpRow, Shape
 
 _TORCHINFO = frozenset({"torchinfo"})
@@ -165,8 +173,8 @@ def _complex(census: Census) -> int:
     return complex_as_real(census, lambda row: _is_layers_own(row) and _is_hooked(census.modules[row.module]), as_real)
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="torchinfo-compiled",
         summary="torchinfo asks whether any child is true, and a compiled one answers with its length, which the layer "
         "inside it has not.",
@@ -176,8 +184,8 @@ no_number(
         applies=has_compiled,
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="torchinfo-vmap",
         summary="torchinfo asks the first input of every module for its data, which torch.vmap forbids.",
         source="torchinfo/layer_info.py:104; torchinfo/torchinfo.py:304 (1.8.0, its words for any error)",
@@ -186,8 +194,8 @@ no_number(
         applies=lambda census: any(module.mapped for module in census.modules),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="torchinfo-padding",
         summary="nn.TransformerEncoder makes a nested tensor of tokens without padding, which has no sizes, and "
         "torchinfo asks for them.",

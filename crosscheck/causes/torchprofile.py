@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from math import prod
 
-from crosscheck.causes.declare import NoNumber, as_ran, cause, complex_as_real, hidden_from, no_number, products, traced
+from crosscheck.causes.declare import (
+    PredictedFailure,
+    as_ran,
+    cause,
+    complex_as_real,
+    hidden_from,
+    predict_failure,
+    products,
+    traced,
+)
 from crosscheck.records import AttentionRow, Census, ModuleRow, OpRow, UnusedRow
 
 _TORCHPROFILE = frozenset({"torchprofile"})
@@ -182,7 +191,7 @@ def _projection(census: Census) -> int:
     "torchprofile/handlers.py:117 (0.1.0)",
 )
 def _packed(census: Census) -> int:
-    modules = (module for module in census.modules if module.base == "LSTM" and module.packed)
+    modules = (module for module in census.modules if module.base == "LSTM" and module.packed_outputs)
     return sum(
         len(module.paths) * (_lstm(module, prod(out)) - _lstm(module, out[0]))
         for module in modules
@@ -286,8 +295,8 @@ def _heads_differ(row: AttentionRow) -> bool:
     return len(sizes) > 1
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="torchprofile-unequal-heads",
         summary="torchprofile asserts that query, key and value have the same batch and heads: no grouped queries.",
         source="torchprofile/handlers.py:171-173 (0.1.0)",
@@ -302,8 +311,8 @@ def _is_broadcast(row: OpRow) -> bool:
     return row.aten == "baddbmm" and (len(row.shapes[0]) != 3 or row.shapes[0][1:] != row.out[1:])
 
 
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="torchprofile-baddbmm-broadcast",
         summary="torchprofile asserts that what baddbmm adds has the shape of the product.",
         source="torchprofile/handlers.py:30-36 (0.1.0)",
@@ -312,8 +321,8 @@ no_number(
         applies=lambda census: any(map(_is_broadcast, census.ops)),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="torchprofile-bool-number",
         summary="torchprofile counts in a trace by torch.jit, which knows no operator that takes a Python bool for a "
         "number: masked_fill(mask, False) where 0 would do.",
@@ -323,8 +332,8 @@ no_number(
         applies=lambda census: bool(census.bool_numbers),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="torchprofile-complex-convolution",
         summary="Torch makes a complex convolution of three real ones and a complex number, which torchprofile can't "
         "read.",
@@ -334,8 +343,8 @@ no_number(
         applies=lambda census: any(row.complex_part for row in census.ops),
     )
 )
-no_number(
-    NoNumber(
+predict_failure(
+    PredictedFailure(
         name="torchprofile-native-layer",
         summary="In evaluation and without gradients torch runs nn.MultiheadAttention on a CPU as one kernel, whose "
         "second result is no tensor; torchprofile takes it for one.",

@@ -83,8 +83,8 @@ def _softmax_rows(row: OpRow, module: ModuleRow) -> int:
     layer = module.base in _SOFTMAXES and not row.direct
     if row.op != "softmax" or not (layer or row.function == _MULTI_HEAD):
         return 0
-    more = {"LogSoftmax": 1, "Softmin": row.length}.get(module.base, 0)
-    return elements(row) // row.length * (3 * row.length - 1 + more)
+    more = {"LogSoftmax": 1, "Softmin": row.reduced_size}.get(module.base, 0)
+    return elements(row) // row.reduced_size * (3 * row.reduced_size - 1 + more)
 
 
 @cause(
@@ -120,7 +120,7 @@ def _prelu(row: OpRow, module: ModuleRow) -> int:
 )
 def _avgpool(row: OpRow, module: ModuleRow) -> int:
     dims = 3 if row.aten == "avg_pool3d" else 2
-    return row.count * (prod(row.out[:-dims]) * row.length + prod(row.out)) if row.length else 0
+    return row.count * (prod(row.out[:-dims]) * row.reduced_size + prod(row.out)) if row.reduced_size else 0
 
 
 @_charge(

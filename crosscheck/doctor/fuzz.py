@@ -15,10 +15,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from crosscheck import backends as registry
-from crosscheck import ledger, measure, reconcile
+from crosscheck.backends import registry
+from crosscheck import ledger, reconcile
 from crosscheck.causes import Environment
-from crosscheck.records import Counted, Failed, Outcome, Record, Skipped, UsageError
+from crosscheck.engine.job import count, merged
+from crosscheck.engine.measure import CLOSED_FORM, tools
+from crosscheck.engine.processes import processors
+from crosscheck.errors import UsageError
+from crosscheck.records import Counted, Failed, Outcome, Record, Skipped
 
 
 class Finding(Record, frozen=True, kw_only=True):
@@ -61,14 +65,14 @@ def fuzz(backends: Sequence[str] | None, programs: int, seed: int) -> Iterator[F
         ) from error
     if programs < 1:
         raise UsageError(f"programs to fuzz: got {programs}; allowed: a whole number from 1")
-    names = [name for name in registry.choose(backends or ["all"]) if name not in measure.CLOSED_FORM]
-    waiting = deque(measure.tools(names))
+    names = [name for name in registry.choose(backends or ["all"]) if name not in CLOSED_FORM]
+    waiting = deque(tools(names))
     running: dict[Future[Fuzzed], tuple[tuple[str, ...], ProcessPoolExecutor]] = {}
     while waiting or running:
-        while waiting and len(running) < measure.processors():
+        while waiting and len(running) < processors():
             group = waiting.popleft()
             executor = ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
-            running[executor.submit(_alone, group, programs, seed)] = group, executor
+            running[executor.submit(_under_one_tool, group, programs, seed)] = group, executor
         for done in wait(running, return_when=FIRST_COMPLETED).done:
             group, executor = running.pop(done)
             executor.shutdown()
@@ -78,7 +82,7 @@ def fuzz(backends: Sequence[str] | None, programs: int, seed: int) -> Iterator[F
                 yield Fuzzed(backends=group, error=f"its process died: {error}")
 
 
-def _alone(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
+def _under_one_tool(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
     """All programs under one tool, in this process."""
     import hypothesis
     import torch
@@ -100,7 +104,7 @@ def _alone(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
     def explained(program: Program) -> None:
         outcomes = _outcomes(program, loaded, environment)
         counts["programs"] += 1
-        counts["predicted"] += any(isinstance(o, Failed) and bool(o.known) for o in outcomes.values())
+        counts["predicted"] += any(isinstance(o, Failed) and bool(o.predicted_by) for o in outcomes.values())
         for backend, outcome in outcomes.items():
             if wrong := _wrong(program, backend, outcome) or (backend == "aten" and _contradicted(program)):
                 smallest[:] = [Finding(backend=backend, what=wrong, repro=program.repro(backend))]
@@ -130,18 +134,20 @@ def _alone(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
 def _outcomes(program: Any, names: Sequence[str], environment: Environment) -> dict[str, Outcome]:
     import torch
 
+    from crosscheck.tracing.calling import case_of
+
     inputs = tuple(torch.zeros(shape, device="meta") for shape in program.shapes)
-    case = measure.case_of(program.module(), inputs, {})
+    case = case_of(program.module(), inputs, {})
     with torch.no_grad():
-        parts = [measure.count(case, group, isolated=True) for group in {("aten",), tuple(names)}]
-    result = measure.merged(parts)
+        parts = [count(case, group, isolated=True) for group in {("aten",), tuple(names)}]
+    result = merged(parts)
     found = reconcile.component(case, result, 0, environment).backends
     return {name: found[name] for name in names}
 
 
 def _wrong(program: Any, backend: str, outcome: Outcome) -> str:
     """What is not explained; "" where all is."""
-    if isinstance(outcome, Failed) and not outcome.known:
+    if isinstance(outcome, Failed) and not outcome.predicted_by:
         return f"{backend} fails: {outcome.error}"
     if not isinstance(outcome, Counted):
         return ""
@@ -149,8 +155,8 @@ def _wrong(program: Any, backend: str, outcome: Outcome) -> str:
         return f"aten counts {outcome.macs:,} MACs; by definition it is {program.macs:,}"
     if outcome.residual:
         terms = ", ".join(f"{term.cause} {term.macs:+,}" for term in outcome.terms) or "none"
-        said = f"{backend} counts {outcome.macs:,} MACs for {program.macs:,}"
-        return f"{said}; residual {outcome.residual:+,}, terms: {terms}"
+        numbers = f"{backend} counts {outcome.macs:,} MACs for {program.macs:,}"
+        return f"{numbers}; residual {outcome.residual:+,}, terms: {terms}"
     return f"{backend}: {outcome.stale_excuse} predicts no number: a stale excuse" if outcome.stale_excuse else ""
 
 
@@ -161,15 +167,16 @@ def _contradicted(program: Any) -> str:
     """
     import torch
 
-    from crosscheck import witnesses
     from crosscheck.witnesses import cpu
+    from crosscheck.witnesses.accounting import account
+    from crosscheck.witnesses.witnessed import unexplained
 
     if cpu.unavailable():
         return ""
     seen = cpu.witness(program.module(), *(torch.zeros(shape, device="meta") for shape in program.shapes))
-    for execution in witnesses.unexplained(seen):
-        said = witnesses.account(execution)
-        return f"aten counts {execution.macs:,} MACs for {execution.aten}; the CPU executed {said.executed or 0:,}"
+    for execution in unexplained(seen):
+        executed = account(execution).executed or 0
+        return f"aten counts {execution.macs:,} MACs for {execution.aten}; the CPU executed {executed:,}"
     if seen.elsewhere:
         return f"the CPU executed {seen.elsewhere[0].routine} {seen.elsewhere[0].sizes} outside every operation"
     return ""

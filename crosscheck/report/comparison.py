@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
 
+import msgspec
 from packaging.version import Version
 
+from crosscheck.errors import UnlikeLedgersError, UsageError
 from crosscheck.ledger import PACKAGES
-from crosscheck.records import (
-    Component,
-    Counted,
-    Ledger,
-    Outcome,
-    Recommended,
-    Record,
-    Term,
-    UnlikeLedgersError,
-    UsageError,
-)
+from crosscheck.records import Component, Counted, Ledger, Outcome, Recommended, Record, Term
 from crosscheck.report.text import UNKNOWN, count, giga, names, plain, plural, signed, signed_percent
 from crosscheck.report.verdict import verdict
 
 UNSETTLED = ("stale excuse", "residual", "failed")
+_SEVERITY = ("failed (known)", *UNSETTLED)
 RECOMMENDED = "recommended"
 GENERATION = "generation"
 
@@ -35,7 +28,7 @@ class Cell(Record, frozen=True, kw_only=True):
     gap: int | None = None
     """None for a recommended total."""
     terms: tuple[Term, ...] = ()
-    known: str = ""
+    predicted_by: str = msgspec.field(name="known", default="")
     """What predicts that there is no number."""
 
     def __str__(self) -> str:
@@ -180,8 +173,9 @@ def numbered(runs: Sequence[int]) -> str:
 
 def reasons(cell: Cell, other: Cell) -> list[Term]:
     """The terms of one outcome that another has not; what predicts that there is no number is one of 0."""
-    known = [Term(cause=cell.known, macs=0)] if cell.known and cell.known != other.known else []
-    return sorted(set(cell.terms) - set(other.terms), key=lambda term: (term.cause, term.macs)) + known
+    changed = cell.predicted_by and cell.predicted_by != other.predicted_by
+    predicted = [Term(cause=cell.predicted_by, macs=0)] if changed else []
+    return sorted(set(cell.terms) - set(other.terms), key=lambda term: (term.cause, term.macs)) + predicted
 
 
 def _texts(cell: Cell, other: Cell) -> list[str]:
@@ -304,8 +298,34 @@ def _cells(ledger: Ledger) -> dict[tuple[str, str], Cell]:
 def _outcome(outcome: Outcome) -> Cell:
     if isinstance(outcome, Counted):
         return Cell(macs=outcome.macs, verdict=verdict(outcome), gap=outcome.gap, terms=outcome.terms)
-    return Cell(macs=None, verdict=verdict(outcome), known=outcome.known)
+    return Cell(macs=None, verdict=verdict(outcome), predicted_by=outcome.predicted_by)
 
 
 def _recommended(total: Recommended) -> Cell:
     return Cell(macs=total.macs, verdict=total.status)
+
+
+def worst(comparison: Comparison) -> dict[str, list[Cell]]:
+    """For each counter, on each device, its worst outcome in each run over all models and components.
+
+    A failure, else the largest gap; where it counted nothing at all, why not.
+    """
+    found: dict[str, list[Cell]] = {}
+    for row in comparison.rows:
+        if row.backend != RECOMMENDED:
+            name = row.backend if row.device == "meta" else f"{row.backend} on {row.device}"
+            before = found.setdefault(name, list(row.cells))
+            found[name] = [max(pair, key=_badness) for pair in zip(before, row.cells, strict=True)]
+    return found
+
+
+def _badness(cell: Cell) -> tuple[int, float]:
+    rank = 1 + _SEVERITY.index(cell.verdict) if cell.verdict in _SEVERITY else 0
+    if cell.macs is None or cell.gap is None:
+        return rank, -1.0
+    return rank, abs(cell.gap) / (cell.macs - cell.gap or 1)
+
+
+def heads(label: tuple[str, ...]) -> list[str]:
+    """A run's label in lines: torch and diffusers by their releases alone."""
+    return [part.removeprefix("torch ").removeprefix("diffusers ") for part in label]

@@ -5,21 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from typing import Any
 
 from tabulate import tabulate
+
+from crosscheck.records import CALL_NAMES
 
 UNKNOWN = "unknown"
 #: Arguments of a pipeline's call, as a reader calls them.
 WORDS = {
-    "height": "height",
-    "width": "width",
-    "num_frames": "frames",
-    "batch_size": "batch",
-    "num_inference_steps": "steps",
-    "guidance_scale": "guidance",
-    "scheduler": "scheduler",
+    CALL_NAMES.get(field, field): word
+    for field, word in {
+        "height": "height",
+        "width": "width",
+        "frames": "frames",
+        "batch_size": "batch",
+        "steps": "steps",
+        "guidance_scale": "guidance",
+        "scheduler": "scheduler",
+    }.items()
 }
 _LONGEST = 600
+#: Characters of a sentence or a list that is made of several names.
+LONG = 4_000
 _RISKY = re.compile(
     r"""[\\`*\[\]<>|&#$~]            # code, emphasis, links, HTML, table cells, headings, math
       | _(?![^\W_])                  # an underscore that could end an emphasis; none inside a word can
@@ -107,3 +115,8 @@ def table(align: str, headers: Sequence[str], rows: Iterable[Sequence[str]], sty
 def details(summary: str, body: str) -> str:
     """``body`` folded away under ``summary``."""
     return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"
+
+
+def setting(value: Any) -> str:
+    """What was asked for of a pipeline's call, in a word."""
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crosscheck.records import Component, Counted, Failed, Ledger, Outcome, Skipped, Status
-from crosscheck.report.text import escape, names, plural, signed
+from crosscheck.report.text import names, plain, plural, signed
 
 _SHOWN = 3
 _WRONG: dict[Status, str] = {
@@ -26,7 +26,7 @@ def verdict(outcome: Outcome) -> str:
         case Skipped():
             return "skipped"
         case Failed():
-            return "failed (known)" if outcome.known else "failed"
+            return "failed (known)" if outcome.predicted_by else "failed"
 
 
 def reference(component: Component) -> int | None:
@@ -61,16 +61,16 @@ def problems(ledger: Ledger) -> list[str]:
             failures.append(
                 f"{backend} counted {component.name}, where {outcome.stale_excuse} predicts no number: a stale excuse"
             )
-        elif isinstance(outcome, Failed) and not outcome.known:
+        elif isinstance(outcome, Failed) and not outcome.predicted_by:
             failures.append(f"{backend} failed on {component.name} and no cause predicts it ({outcome.error})")
     return found + residuals + failures
 
 
 def sentence(ledger: Ledger) -> str:
-    """The verdict on the whole run."""
+    """The verdict on the whole run, not escaped."""
     if found := problems(ledger):
         more = [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-        return f"Not settled: {names(['; '.join(map(escape, found[:_SHOWN])), *more])}."
+        return f"Not settled: {names(['; '.join(map(plain, found[:_SHOWN])), *more])}."
     explained = _explained(ledger)
     return f"{explained}; {_recommendation(ledger)}." if explained else "No backend counted anything."
 
@@ -87,7 +87,7 @@ def _explained(ledger: Ledger) -> str:
 
 
 def _recommendation(ledger: Ledger) -> str:
-    unconfirmed = [escape(c.name) for c in ledger.components if c.recommended.status != "confirmed"]
+    unconfirmed = [plain(c.name) for c in ledger.components if c.recommended.status != "confirmed"]
     if unconfirmed:
         return f"the recommended totals are unconfirmed (no closed form for {names(unconfirmed)})"
     if ledger.generation and ledger.generation.recommended.status != "confirmed":

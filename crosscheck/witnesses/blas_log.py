@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from math import prod
 from typing import NamedTuple
 
-from crosscheck.records import Execution, Primitive, Shape, Term
+from crosscheck.records import Shape, Term
+from crosscheck.witnesses.evidence import Execution, Primitive
 
 #: Cause -> what it is, and its source.
 CAUSES = {

@@ -24,10 +24,13 @@ from typing import Any
 import msgspec
 import torch
 
-from crosscheck.backends.interface import Case
-from crosscheck.measure import can_fork, case_of, death, params
-from crosscheck.records import CrosscheckError, Execution, Primitive, UncountedError, UsageError, Witnessed, one_line
+from crosscheck.case import Case
+from crosscheck.engine.processes import can_fork, death
+from crosscheck.errors import CrosscheckError, UncountedError, UsageError, one_line
+from crosscheck.tracing.calling import case_of, params
 from crosscheck.witnesses import blas_log, subject
+from crosscheck.witnesses.evidence import Execution, Primitive
+from crosscheck.witnesses.witnessed import Witnessed
 
 #: What a process with torch's libraries holds beside a model.
 _BASE = 1 << 30

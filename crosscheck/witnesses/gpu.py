@@ -7,14 +7,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
 
-from crosscheck.records import CrosscheckError, UsageError
+from crosscheck.errors import CrosscheckError, UsageError
+from crosscheck.records import Workload
 from crosscheck.witnesses import ncu, subject
 from crosscheck.witnesses.on_gpu import Answer, Request
 
@@ -38,7 +38,7 @@ def unavailable() -> str:
     return ""
 
 
-def run(model: str, asked: Mapping[str, Any], component: str, dtype: str) -> tuple[Answer, dict[str, Any]]:
+def run(model: str, asked: Workload, component: str, dtype: str) -> tuple[Answer, dict[str, Any]]:
     """Run one forward of a model's component: what its machine is, and the fields of `Witnessed` that it gives.
 
     Raises `UsageError` where counters can't be read here, `CrosscheckError` where the program fails.
@@ -49,7 +49,7 @@ def run(model: str, asked: Mapping[str, Any], component: str, dtype: str) -> tup
         def ask(timed: bool) -> tuple[list[str], Path]:
             request = Request(
                 model=model,
-                asked=dict(asked),
+                asked=asked,
                 component=component,
                 dtype=dtype,
                 answer=str(place / f"answer-{timed}.json"),
@@ -84,18 +84,18 @@ def _watching(table: Path, dtype: str) -> list[str]:
 
 def _called(command: list[str], log: Path | None = None) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr + (log.read_text() if log and log.exists() else "")
+    output = done.stdout + done.stderr + (log.read_text() if log and log.exists() else "")
     for sign, reason in _REFUSALS.items():
-        if sign in said and (done.returncode or sign.startswith("ERR")):
+        if sign in output and (done.returncode or sign.startswith("ERR")):
             raise UsageError(f"no GPU witness: {reason}")
     if done.returncode:
-        errors = re.findall(r"^(?:==ERROR== .*|\S*(?:Error|Exception): .*)$", said, re.MULTILINE)
-        last = errors[-1] if errors else (said.strip().splitlines() or ["no output"])[-1]
+        errors = re.findall(r"^(?:==ERROR== .*|\S*(?:Error|Exception): .*)$", output, re.MULTILINE)
+        last = errors[-1] if errors else (output.strip().splitlines() or ["no output"])[-1]
         raise CrosscheckError(f"{command[0]} ended with exit status {done.returncode}: {last}")
 
 
 def version() -> str:
     """Nsight Compute's own."""
-    said = subprocess.run(["ncu", "--version"], capture_output=True, text=True, check=False).stdout
-    match = re.search(r"Version (\S+)", said)
+    output = subprocess.run(["ncu", "--version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"Version (\S+)", output)
     return match[1] if match else ""

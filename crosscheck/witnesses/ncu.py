@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from crosscheck.records import ConfigError, Execution, Kernel, Term
+from crosscheck.errors import ConfigError
+from crosscheck.records import Term
+from crosscheck.witnesses.evidence import Execution, Kernel
 
 RANGE = "operation"
 FFMA = "smsp__sass_thread_inst_executed_op_ffma_pred_on.sum"

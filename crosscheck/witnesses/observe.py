@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from crosscheck.errors import CrosscheckError, UsageError
+from crosscheck.hints import did_you_mean
 from crosscheck.ledger import environment
-from crosscheck.measure import params
-from crosscheck.records import SCHEMA, CrosscheckError, UsageError, Witness, Witnessed, meant
+from crosscheck.records import SCHEMA, Workload
+from crosscheck.tracing.calling import params
 from crosscheck.witnesses import cpu, gpu, subject
+from crosscheck.witnesses.witnessed import Witness, Witnessed
 
 
 def observe(
@@ -22,19 +25,19 @@ def observe(
     *,
     component: str | None = None,
     dtype: str | None = None,
-    asked: Mapping[str, Any],
+    asked: Workload,
     progress: Callable[[str, str], None] = lambda component, what: None,
 ) -> Witness:
     """Run ``component`` of ``model``, or each, for one image and one guidance branch, and say what was executed.
 
-    ``asked`` is the workload, as `crosscheck.check_pipeline` takes it. A component that can't be run, dies or runs
+    A component that can't be run, dies or runs
     out of time is in ``refused`` with the reason. Raises `UsageError` where the witness is not available here.
     """
     _possible(witness, dtype)
-    ledger, cases = subject.of(model, asked)
+    ledger, cases = subject.reference_run(model, asked)
     if component is not None and component not in cases:
         raise UsageError(
-            f"no component {component!r} in {ledger.model}; {meant(component, cases)}allowed: {', '.join(cases)}"
+            f"no component {component!r} in {ledger.model}; {did_you_mean(component, cases)}allowed: {', '.join(cases)}"
         )
     machine = {"processor": _processor(), **environment("cpu"), **_libraries()}
     found: list[Witnessed] = []
@@ -92,6 +95,6 @@ def _processor() -> str:
 
 def _libraries() -> dict[str, str]:
     """Releases of the math libraries, as torch was built with them."""
-    said = torch.__config__.show()
+    built_with = torch.__config__.show()
     patterns = {"mkl": r"Math Kernel Library Version (\S+?)-", "onednn": r"MKL-DNN v(\S+)"}
-    return {name: match[1] for name, pattern in patterns.items() if (match := re.search(pattern, said))}
+    return {name: match[1] for name, pattern in patterns.items() if (match := re.search(pattern, built_with))}

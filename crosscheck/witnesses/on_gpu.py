@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 import torch
 
-from crosscheck.backends.entry import call
-from crosscheck.backends.interface import Case
-from crosscheck.records import Execution, Record, Speed
+from crosscheck.case import Case
+from crosscheck.records import Record, Workload
+from crosscheck.tracing.calling import call
 from crosscheck.witnesses import ncu, subject
+from crosscheck.witnesses.evidence import Execution, Speed
 
 #: Forwards timed, after as many as warm up.
 _REPEATS = 20
@@ -30,8 +31,7 @@ class Request(Record, frozen=True, kw_only=True):
     """What the program is asked for."""
 
     model: str
-    asked: dict[str, Any]
-    """The workload, as `crosscheck.check_pipeline` takes it."""
+    asked: Workload
     component: str
     dtype: str
     answer: str
@@ -53,7 +53,7 @@ def main() -> None:
     """Do what the request asks for."""
     request = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Request)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    _, cases = subject.of(request.model, request.asked)
+    _, cases = subject.reference_run(request.model, request.asked)
     dtype = getattr(torch, request.dtype)
     with subject.real(cases[request.component], "cuda", dtype) as case:
         call(case)

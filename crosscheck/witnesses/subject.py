@@ -14,14 +14,14 @@ from msgspec import structs
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from crosscheck.backends import rules
-from crosscheck.backends.aten import OpKey, Tracer
-from crosscheck.backends.entry import call, swapped
-from crosscheck.backends.interface import Case
-from crosscheck.backends.meta import QuickMeta
-from crosscheck.measure import TIME_LIMIT
-from crosscheck.records import HEADLINE, Execution, Ledger
-from crosscheck.trees import map_tensors, tensors
+from crosscheck.case import Case
+from crosscheck.pipelines.check import run_with_cases
+from crosscheck.records import Ledger, OpRow, Workload
+from crosscheck.tracing.calling import call, swapped
+from crosscheck.tracing.quick_meta import QuickMeta
+from crosscheck.tracing.tensor_trees import map_tensors, tensors
+from crosscheck.tracing.tracer import Tracer
+from crosscheck.witnesses.evidence import Execution
 
 #: Random values, repeated: no count hangs on them, and drawing billions takes half a minute.
 _BLOCK = 1 << 20
@@ -29,60 +29,39 @@ _BLOCK = 1 << 20
 _SPREAD = 0.02
 
 
-class Marked(Tracer):
-    """The trace, which says where each operator with products begins and ends."""
+class _Marks:
+    """Marks where each operator with products begins and ends, and keeps what ran between them."""
 
-    def __init__(self, root: torch.nn.Module, begin: Callable[[int], None], end: Callable[[], None]) -> None:
-        super().__init__(root)
+    def __init__(self, begin: Callable[[int], None], end: Callable[[], None]) -> None:
         self._begin, self._end = begin, end
-        self._kept: list[OpKey] = []
         self.operations: list[Execution] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if not (rules.kind(name) in HEADLINE or (name == "mul" and self._function in rules.OUTER_FUNCTIONS)):
-            return super().__torch_dispatch__(func, types, args, kwargs)
-        self._kept.clear()
+    def begins(self) -> None:
+        """An operation is about to run."""
         self._begin(len(self.operations))
-        try:
-            result = super().__torch_dispatch__(func, types, args, kwargs)
-        finally:
-            self._end()
-        given = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | (kwargs or {})
-        key = self._kept[0]
+
+    def ended(self, ran: Sequence[OpRow], path: str, arguments: Mapping[str, Any]) -> None:
+        """It ran, if ``ran`` has it, as one or in several ops."""
+        self._end()
+        if not ran:
+            return
         self.operations.append(
             Execution(
-                op=key.op,
-                aten=key.aten,
-                shapes=key.shapes,
-                out=key.out,
-                paths=(self._paths[key.module][0],),
-                macs=sum(kept.macs for kept in self._kept),
-                is_causal=bool(given.get("is_causal")),
-                transposed=bool(given.get("transposed")),
+                op=ran[0].op,
+                aten=ran[0].aten,
+                shapes=ran[0].shapes,
+                out=ran[0].out,
+                paths=(path,),
+                macs=sum(row.macs for row in ran),
+                is_causal=bool(arguments.get("is_causal")),
+                transposed=bool(arguments.get("transposed")),
             )
         )
-        return result
-
-    def _keep(self, key: OpKey) -> None:
-        self._kept.append(key)
-        super()._keep(key)
 
 
-def of(model: Any, asked: Mapping[str, Any]) -> tuple[Ledger, dict[str, Case]]:
+def reference_run(model: Any, asked: Workload) -> tuple[Ledger, dict[str, Case]]:
     """A pipeline's ledger by the reference alone, and its components at batch 1."""
-    from crosscheck.run import examined
-
-    return examined(
-        model,
-        batch_size=1,
-        scheduler=None,
-        backends=["analytic", "aten"],
-        time_limit=TIME_LIMIT,
-        progress=lambda case, tool: None,
-        asked=asked,
-        call={},
-    )
+    return run_with_cases(model, asked, backends=["analytic", "aten"])
 
 
 def run(case: Case, begin: Callable[[int], None], end: Callable[[], None]) -> list[Execution]:
@@ -90,10 +69,10 @@ def run(case: Case, begin: Callable[[int], None], end: Callable[[], None]) -> li
 
     Raises `UncountedError` where an operator that may hold MACs has no rule.
     """
-    marked = Marked(case.module, begin, end)
-    with marked.tracing():
+    marks = _Marks(begin, end)
+    with Tracer(case.module, marks).tracing():
         call(case)
-    return marked.operations
+    return marks.operations
 
 
 @contextmanager

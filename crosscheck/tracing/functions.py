@@ -1,0 +1,60 @@
+"""Which torch function is running: its name, and what only its arguments tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from crosscheck.records import EinsumRow
+from crosscheck.tracing.transforms import mapped_calls
+
+_OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
+#: Properties and methods of tensors, and the operator that each is.
+_TRANSPOSED = {"mT": ("mT",), "mH": ("mH",), "adjoint": ("mH",), "H": ("matrix_H",)}
+
+
+class RunningFunction(TorchFunctionMode):
+    """Names the outermost torch function that is running, and keeps the equations of einsums."""
+
+    name = ""
+    by_operator = False
+    complex_convolutions: int | None = None
+    """Real convolutions run so far for a complex one; None outside of such."""
+    passing: Any = None
+    """The function whose call is on its way to outer modes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.einsums: Counter[EinsumRow] = Counter()
+        self.transposed: set[str] = set()
+        self.packing: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # Torch hands over what took the function's place, which has seen this call, and so does to an outer mode.
+        func = self.passing = getattr(func, "observed", func)
+        # The mode is off while a function runs, so a name stays until that function returns.
+        self.name = getattr(func, "__name__", "").partition(".")[0]  # of an overload, the operator's
+        self.by_operator = isinstance(func, _OPERATORS)
+        if self.name in {"__get__", "adjoint"}:
+            read = self.name if self.name == "adjoint" else getattr(func.__self__, "__name__", "")
+            self.transposed.update(_TRANSPOSED.get(read, ()))
+        if self.name in {"_pack_padded_sequence", "_pad_packed_sequence"}:
+            self.packing.add(self.name)
+        if self.name == "einsum" and isinstance(args[0], str):
+            operands = args[1] if isinstance(args[1], list | tuple) else args[1:]
+            shapes = tuple(tuple(x.shape) for x in operands)
+            equation, mapped = args[0].replace(" ", ""), mapped_calls(operands)
+            self.einsums[EinsumRow(equation=equation, shapes=shapes, count=1, mapped=mapped)] += 1
+        if self.name.startswith("conv"):
+            given = (*args, *(kwargs or {}).values())
+            if any(isinstance(value, str) for value in given):
+                self.name = "_convolution_mode"  # what padding="same" goes through; some tools know it not
+            if any(isinstance(value, torch.Tensor) and value.is_complex() for value in given):
+                self.complex_convolutions = 0
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.name, self.by_operator, self.complex_convolutions, self.passing = "", False, None, None
