@@ -71,7 +71,7 @@ class Backend(ABC):
     distribution: ClassVar[str]
     """The installed distribution whose version is recorded; "" for crosscheck's own."""
     leaves_behind: ClassVar[frozenset[str]] = frozenset()
-    """Changes this tool is known to leave on a module, as `crosscheck.tracing.snapshot` has them; others fail the row."""
+    """Changes this tool is known to leave on a module, as a snapshot names them; others fail the row."""
 
     @abstractmethod
     def run(self, case: Case) -> Any:

@@ -15,32 +15,36 @@ shapes are tuples of whole numbers. Records are immutable, and every error is on
 docstrings by `python tests/api.py`."""
 #: Title -> the module that says what it is about, and names; where there are none, all that it defines.
 SECTIONS = {
-    "Count a module or a pipeline": ("crosscheck", "measure.check run.check_pipeline witnesses.cpu.witness"),
+    "Count a module or a pipeline": (
+        "crosscheck",
+        "engine.check.check pipelines.check.check_pipeline witnesses.cpu.witness",
+    ),
     "What they return": (
         "",
-        "records.Component records.Recommended records.Counted records.Skipped records.Failed records.Term "
-        "records.TensorSpec records.Ledger records.Workload records.Generation records.GenerationComponent "
-        "records.GenerationCase records.Witnessed records.Execution records.Primitive records.Kernel",
+        "records.run.Component records.run.Recommended records.outcomes.Counted records.outcomes.Skipped "
+        "records.outcomes.Failed records.outcomes.Term records.base.TensorSpec records.run.Ledger records.run.Workload "
+        "records.run.Generation records.run.GenerationComponent records.run.GenerationCase "
+        "witnesses.witnessed.Witnessed witnesses.evidence.Execution witnesses.evidence.Primitive "
+        "witnesses.evidence.Kernel",
     ),
     "Errors": (
         "",
-        "records.CrosscheckError records.UsageError records.ConfigError records.UncountedError "
-        "records.UnlikeLedgersError",
+        "errors.CrosscheckError errors.UsageError errors.ConfigError errors.UncountedError errors.UnlikeLedgersError",
     ),
     "Profile the components of a pipeline": ("profiler", ""),
     "Sweep": ("sweep", "sweep.sweep sweep.Point"),
     "In tests": ("pytest_plugin", "pytest_plugin.macs_of"),
     "Write a backend": (
-        "backends.interface",
-        "backends.interface.Backend backends.interface.Case backends.interface.Count backends.interface.NotApplicable "
-        "backends.entry.Entry",
+        "case",
+        "case.Backend case.Case case.Count case.NotApplicable records.census.Evidence backends.entry.Entry",
     ),
     "Test a backend": ("testing", ""),
     "Write a cause": ("causes.declare", ""),
     "What a cause may look at": (
         "",
-        "records.Census records.ModuleRow records.OpRow records.AttentionRow records.CallRow records.EinsumRow "
-        "records.NodeRow records.TracedGraph records.UnusedRow",
+        "records.census.Census records.census.ModuleRow records.census.OpRow records.census.AttentionRow "
+        "records.census.CallRow records.census.EinsumRow records.census.NodeRow records.census.TracedGraph "
+        "records.census.UnusedRow",
     ),
 }
 
@@ -97,8 +101,11 @@ def _shown(member: Object | Alias) -> bool:
 
 def _field(field: Object | Alias) -> str:
     given = field.value is not None and "property" not in field.labels
-    code = f"{field.annotation}" + (f" = {field.value}" if given else "")
-    return f"| `{field.name}` | `{code.replace('|', chr(92) + '|')}` | {' '.join(_text(field).split())} |"
+    value = str(field.value)
+    renamed = re.fullmatch(r"msgspec\.field\(name='(\w+)', default=(.*)\)", value)
+    code = f"{field.annotation}" + (f" = {renamed[2] if renamed else value}" if given else "")
+    text = " ".join(_text(field).split()) + (f" `{renamed[1]}` in JSON." if renamed else "")
+    return f"| `{field.name}` | `{code.replace('|', chr(92) + '|')}` | {text} |"
 
 
 def _signature(function: Object | Alias) -> str:

@@ -37,7 +37,7 @@ def test_a_run_is_as_stated_and_as_reported(model):
 
     parameters: dict[str, int] = {}
     for component in run.components:
-        base = next(n for n in stated["parameters"] if component.name in (n, f"{n}_encoder", f"{n}_decoder"))
+        base = next(n for n in stated.parameters if component.name in (n, f"{n}_encoder", f"{n}_decoder"))
         parameters[base] = component.params
         assert component.recommended == old.component(component.name).recommended
         if component.name in written:
@@ -46,7 +46,7 @@ def test_a_run_is_as_stated_and_as_reported(model):
             assert part.formula().at(part.sizes) == component.recommended.macs
         confirmed = component.recommended.status == "confirmed"
         assert confirmed == (component.class_name in FORMS)
-    assert parameters == {name: stated["parameters"][name] for name in parameters}
+    assert parameters == {name: stated.parameters[name] for name in parameters}
     assert run.generation == old.generation
     assert run.workload == old.workload
 

@@ -1150,7 +1150,7 @@ def test_another_failure_than_the_predicted_one_is_not_excused():
     environment = {"torch": "2.13.0"}
     for error, known in (("TypeError: cond must be a bool, but got a Tensor", True), ("OSError: disk full", False)):
         _, held = reconcile.reconcile({"fvcore-meta": Failed(error=error)}, census, environment)
-        assert bool(held["fvcore-meta"].known) is known
+        assert bool(held["fvcore-meta"].predicted_by) is known
 
 
 def test_a_predicted_failure_that_stops_is_a_stale_excuse():

@@ -66,7 +66,7 @@ def test_well_formed_and_harmless(ledger: Ledger) -> None:
 
 
 def test_same_bytes_in_another_process() -> None:
-    code = "import hashlib, sample; from crosscheck.report import chart\n"
+    code = "import hashlib, sample; from crosscheck.report.charts import run as chart\n"
     code += "print(hashlib.sha256(chart.svg(sample.sd21_base()).encode()).hexdigest())"
     here = Path(__file__).parent
     digests = {hashlib.sha256(chart.svg(SAMPLE).encode()).hexdigest()}
@@ -91,8 +91,8 @@ def test_the_callers_matplotlib_settings_neither_matter_nor_change() -> None:
 
 def test_ink_follows_the_reader() -> None:
     drawing = chart.svg(SAMPLE)
-    style = "".join(node.text or "" for node in ET.fromstring(drawing).iter(f"{SVG}style"))
-    assert "prefers-color-scheme:dark" in style
+    css = "".join(node.text or "" for node in ET.fromstring(drawing).iter(f"{SVG}style"))
+    assert "prefers-color-scheme:dark" in css
     assert "currentColor" in drawing
     assert "#010203" not in drawing
     colours = {c.lower() for c in re.findall(r"(?:fill|stroke): (#\w+)", drawing)}
@@ -125,7 +125,7 @@ def test_mathematics_in_a_name_is_text() -> None:
 
 def test_a_residual_is_red_and_named() -> None:
     drawing = chart.svg(sample.hostile())
-    assert style.RESIDUAL in texts(drawing)
+    assert chart.RESIDUAL in texts(drawing)
     assert "+30.000 % residual" in texts(drawing)
     assert style.RED in drawing
     assert style.RED not in chart.svg(SAMPLE)

@@ -411,7 +411,7 @@ def test_debug_shows_the_traceback_and_keeps_the_line_and_the_exit_status():
 
 
 def test_an_error_of_ours_is_one_line_too():
-    first = "import crosscheck.listing as l; l.LISTS = {'models': lambda: {}['no\\nsuch']}"
+    first = "import crosscheck.cli.listing as l; l.LISTS = {'models': lambda: {}['no\\nsuch']}"
 
     line = refused(cli("list", "models", first=first))
 
@@ -473,7 +473,7 @@ def test_an_interrupted_run_leaves_no_file_and_no_process(place):
 
 def test_an_interrupt_that_a_package_answers_with_an_error_of_its_own_is_an_interrupt():
     first = """
-import os, signal, crosscheck.listing
+import os, signal, crosscheck.cli.listing
 
 def half_imported():
     try:
@@ -481,7 +481,7 @@ def half_imported():
     except KeyboardInterrupt:
         raise RuntimeError("Failed to import")
 
-crosscheck.listing.LISTS = {"models": half_imported}
+crosscheck.cli.listing.LISTS = {"models": half_imported}
 """
     done = cli("list", "models", first=first)
 

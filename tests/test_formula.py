@@ -147,7 +147,10 @@ def test_bad_input_is_one_line(args, message):
 
 
 def test_no_library_is_imported():
-    code = "import sys; import crosscheck.formula; print({'torch', 'sympy', 'numpy', 'diffusers'} & set(sys.modules))"
+    code = (
+        "import sys; import crosscheck.closed_form.in_writing; "
+        "print({'torch', 'sympy', 'numpy', 'diffusers'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

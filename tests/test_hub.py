@@ -15,11 +15,11 @@ from crosscheck.models import configs
 
 SCRIPT = """
 import sys
-from crosscheck import pipelines
-from crosscheck.records import CrosscheckError
+from crosscheck.models import build
+from crosscheck.errors import CrosscheckError
 try:
-    name, folder = pipelines.locate(sys.argv[1])
-    print(name, type(pipelines.build(pipelines.configs.read(folder, name))).__name__)
+    name, folder = build.locate(sys.argv[1])
+    print(name, type(build.build(build.configs.read(folder, name))).__name__)
 except CrosscheckError as error:
     print("refused:", error)
 """

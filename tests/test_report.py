@@ -423,9 +423,10 @@ def run_without(*packages: str, folder: Path) -> list[Path]:
     """Write the sample's report in a process where ``packages`` can't be imported."""
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({packages!r}))\n"
-        "import pathlib, sample; from crosscheck import report; from crosscheck.report import drift\n"
-        "report.write(sample.sd21_base(), pathlib.Path(sys.argv[1]))\n"
-        "drift.markdown(comparison.compare([sample.sd21_base()] * 2)); overview.index([sample.sd21_base()])\n"
+        "import pathlib, sample\nfrom crosscheck.report import comparison\n"
+        "from crosscheck.report.pages import overview, run, versions\n"
+        "run.write(sample.sd21_base(), pathlib.Path(sys.argv[1]))\n"
+        "versions.markdown(comparison.compare([sample.sd21_base()] * 2)); overview.index([sample.sd21_base()])\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environment)

@@ -1,4 +1,4 @@
-"""A case as the plain module that tools expect: tensors in, tensors out."""
+"""A case as the plain module that tools expect: tensors in, tensors out; `call` runs it as it is called."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from crosscheck.case import Case
-from crosscheck.tracing.calling import method
+from crosscheck.tracing.calling import call, method
 from crosscheck.tracing.real_integers import pass_on, real_integers
 from crosscheck.tracing.tensor_trees import map_tensors, tensors
+
+__all__ = ["Entry", "call"]
 
 
 class Entry(torch.nn.Module):

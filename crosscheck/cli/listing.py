@@ -8,13 +8,12 @@ from typing import Any, TypeAlias
 from tabulate import tabulate
 
 from crosscheck import causes
-
 from crosscheck.backends import registry
-from crosscheck.closed_form import forms as analytic
+from crosscheck.closed_form.forms import FORMS
 from crosscheck.errors import UsageError
 from crosscheck.hints import did_you_mean
 from crosscheck.models import configs
-from crosscheck.records import dumps
+from crosscheck.records import CALL_NAMES, Workload, dumps
 from crosscheck.report.text import WORDS, escape, table
 from crosscheck.witnesses import accounting
 
@@ -46,21 +45,27 @@ def list_models() -> list[Entry]:
             {
                 "model": name,
                 "pipeline": config.class_name,
-                "parameters": sum(stated.get(configs.PARAMETERS, {}).values()),
-                "default workload": {WORDS[key]: value for key, value in stated.items() if key in WORDS},
-                "closed forms": [class_name for class_name in models if class_name in analytic.FORMS],
-                "without": [class_name for class_name in models if class_name not in analytic.FORMS],
+                "parameters": sum(stated.parameters.values()),
+                "default workload": _workload(stated.workload),
+                "closed forms": [class_name for class_name in models if class_name in FORMS],
+                "without": [class_name for class_name in models if class_name not in FORMS],
             }
         )
     return entries
 
 
+def _workload(stated: Workload) -> dict[str, Any]:
+    """What a model's publishers generate with, as a reader calls it."""
+    fields = {field: getattr(stated, field) for field in ("steps", "guidance_scale", "height", "width", "frames")}
+    return {WORDS[CALL_NAMES.get(name, name)]: value for name, value in fields.items() if value is not None}
+
+
 def list_causes() -> list[Entry]:
     """Every cause with the backends it applies to."""
-    known: list[causes.Cause | causes.PredictedFailure] = [*causes.CAUSES.values(), *causes.PREDICTED_FAILURES.values()]
+    every: list[causes.Cause | causes.PredictedFailure] = [*causes.CAUSES.values(), *causes.PREDICTED_FAILURES.values()]
     return [
         {"cause": entry.name, "backends": sorted(entry.backends), "releases": [*entry.releases], "why": entry.summary}
-        for entry in known
+        for entry in every
     ]
 
 
@@ -92,7 +97,7 @@ def _cell(value: Any) -> str:
             return ", ".join(value)
         case dict():
             return ", ".join(f"{word} {number:g}" for word, number in value.items())
-    return str(value)
+    return f"{value}"
 
 
 LIST_FORMATS: Mapping[str, Callable[[Sequence[Entry]], str]] = {"table": _text, "json": dumps, "markdown": _markdown}

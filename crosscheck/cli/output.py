@@ -60,9 +60,8 @@ def load(paths: Sequence[Path]) -> list[Ledger]:
 
 
 def say_problems(ledgers: Sequence[Ledger]) -> bool:
-    from crosscheck.report.verdict import problems
-
     """Say what is not settled; whether anything is not."""
+    from crosscheck.report.verdict import problems
 
     found = [f"{ledger.model}: {problem}" for ledger in ledgers for problem in problems(ledger)]
     for problem in found:
@@ -112,9 +111,8 @@ def wrote(paths: Sequence[Path]) -> None:
 
 
 def distinct(models: Iterable[tuple[str, str]]) -> None:
-    from crosscheck.report.text import stem
-
     """Refuse two sources, each with its model's label, that would be written to one file."""
+    from crosscheck.report.text import stem
 
     files: dict[str, str] = {}
     for source, label in models:

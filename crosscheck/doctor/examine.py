@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from crosscheck.backends import registry
 from crosscheck import ledger, reconcile
+from crosscheck.backends import registry
 from crosscheck.doctor.laws import NAME
 from crosscheck.engine.measure import measure
 from crosscheck.engine.processes import Progress

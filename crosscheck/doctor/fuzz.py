@@ -15,8 +15,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from crosscheck.backends import registry
 from crosscheck import ledger, reconcile
+from crosscheck.backends import registry
 from crosscheck.causes import Environment
 from crosscheck.engine.job import count, merged
 from crosscheck.engine.measure import CLOSED_FORM, tools

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crosscheck.backends import registry
 from crosscheck import reconcile
+from crosscheck.backends import registry
 from crosscheck.engine.measure import TIME_LIMIT, measure, notes
 from crosscheck.errors import UncountedError
 from crosscheck.ledger import environment

@@ -130,8 +130,8 @@ def stated(folder: Path) -> Stated:
         numbers = value.values() if by_component and isinstance(value, dict) else [value]
         if not all(type(number) in (int, WORKLOAD.get(key, int)) for number in numbers):
             raise ConfigError(f"{path}: {key}: got {value!r}; allowed: a number")
-    by_component = {key: content.get(key, {}) for key in (TOKENS, PARAMETERS)}
-    return Stated(workload=Workload.of_call(content), tokens=by_component[TOKENS], parameters=by_component[PARAMETERS])
+    workload = Workload.of_call(content)
+    return Stated(workload=workload, tokens=content.get(TOKENS, {}), parameters=content.get(PARAMETERS, {}))
 
 
 def is_component(value: Any) -> bool:

@@ -6,13 +6,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import structs
 
-from crosscheck.backends import registry
 from crosscheck import reconcile
+from crosscheck.backends import registry
 from crosscheck.engine.job import NOTHING
 from crosscheck.engine.measure import TIME_LIMIT, measure, notes
 from crosscheck.engine.processes import Progress
@@ -80,8 +81,8 @@ def check_pipeline(
         guidance_scale=guidance_scale,
         scheduler=_named_scheduler(scheduler),
     )
-    options = {"time_limit": time_limit, "progress": progress}
-    return run_with_cases(model, asked, backends=backends, call=call, **options)[0]
+    ledger, _ = run_with_cases(model, asked, backends=backends, call=call, time_limit=time_limit, progress=progress)
+    return ledger
 
 
 def _named_scheduler(scheduler: object) -> str:
@@ -100,18 +101,20 @@ def run_with_cases(
     backends: Sequence[str] | None = None,
     call: Mapping[str, Any] = MappingProxyType({}),
     count: Count = measure,
-    **options: Any,
+    time_limit: float = TIME_LIMIT,
+    progress: Progress = lambda case, tool: None,
 ) -> tuple[Ledger, dict[str, Case]]:
     """The ledger of a run, and its components at batch 1 by name, to run them elsewhere.
 
-    ``count`` is `measure` or takes its place; ``options`` are its own.
+    ``count`` is `measure`, or takes its place.
     """
     names = registry.choose(backends)
     if isinstance(call.get("prompt"), list | tuple):
         asked = structs.replace(asked, batch_size=len(call["prompt"]))
     check_workload(asked)
     with _TURN:
-        return _run_with_cases(model, asked, names, call, count, options)
+        limited = partial(count, time_limit=time_limit, progress=progress)
+        return _run_with_cases(model, asked, names, call, limited)
 
 
 def _run_with_cases(
@@ -120,11 +123,10 @@ def _run_with_cases(
     names: Sequence[str],
     call: Mapping[str, Any],
     count: Count,
-    options: Mapping[str, Any],
 ) -> tuple[Ledger, dict[str, Case]]:
-    from crosscheck.pipelines.preserved import undisturbed
-
     label, pipe, stated = build.load(model)
+    from crosscheck.pipelines.preserved import undisturbed  # with torch, which refusals above do without
+
     with undisturbed(pipe, call):
         own = getattr(pipe, "scheduler", None)
         if asked.scheduler:
@@ -137,7 +139,7 @@ def _run_with_cases(
         scheduler = type(pipe.scheduler).__name__ if own is not None else ""
         recorded = environment()
         cases = _cases(hollow)
-        components = _components(cases, names, recorded, count, options)
+        components = _components(cases, names, recorded, count)
     ledger = Ledger(
         schema=SCHEMA,
         model=label,
@@ -237,7 +239,6 @@ def _components(
     names: Sequence[str],
     recorded: Mapping[str, str],
     count: Count,
-    options: Mapping[str, Any],
 ) -> tuple[Component, ...]:
     import torch
 
@@ -246,7 +247,7 @@ def _components(
     cases = [case for case, _ in found.values()]
     traced = {name: trace for name, (_, trace) in found.items()}
     with torch.no_grad():  # as pipelines run
-        results = count(cases, names, already_counted=traced, **options)
+        results = count(cases, names, already_counted=traced)
     return tuple(
         reconcile.component(case, result, params(case.module), recorded, notes(case))
         for case, result in zip(cases, results, strict=True)
