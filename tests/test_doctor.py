@@ -18,7 +18,8 @@ from crosscheck.case import Count
 from crosscheck.doctor import cases as table
 from crosscheck.doctor import examine
 from crosscheck.doctor.fuzz import _contradicted, fuzz
-from crosscheck.doctor.programs import PLAIN, programs
+from crosscheck.doctor.programs import programs
+from crosscheck.doctor.writing import PLAIN
 from crosscheck.errors import CrosscheckError
 from crosscheck.records import Counted, Failed
 from crosscheck.report import tally

@@ -81,7 +81,7 @@ _WIDTHS = {"default workload": 24, "closed forms": 40, "without": 30, "backends"
 def _text(entries: Sequence[Entry]) -> str:
     rows = [[*map(_cell, entry.values())] for entry in entries]
     widths = [_WIDTHS.get(name) for name in entries[0]]
-    return tabulate(rows, [*entries[0]], tablefmt="simple", maxcolwidths=widths)
+    return str(tabulate(rows, [*entries[0]], tablefmt="simple", maxcolwidths=widths))
 
 
 def _markdown(entries: Sequence[Entry]) -> str:
@@ -97,7 +97,7 @@ def _cell(value: Any) -> str:
             return ", ".join(value)
         case dict():
             return ", ".join(f"{word} {number:g}" for word, number in value.items())
-    return f"{value}"
+    return str(value)
 
 
 LIST_FORMATS: Mapping[str, Callable[[Sequence[Entry]], str]] = {"table": _text, "json": dumps, "markdown": _markdown}

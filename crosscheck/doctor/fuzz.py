@@ -82,13 +82,13 @@ def fuzz(backends: Sequence[str] | None, programs: int, seed: int) -> Iterator[F
                 yield Fuzzed(backends=group, error=f"its process died: {error}")
 
 
-def _under_one_tool(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
+def _under_one_tool(group: tuple[str, ...], examples: int, seed: int) -> Fuzzed:
     """All programs under one tool, in this process."""
     import hypothesis
     import torch
 
-    from crosscheck.doctor.programs import PLAIN, Program
-    from crosscheck.doctor.programs import programs as strategy
+    from crosscheck.doctor.programs import programs
+    from crosscheck.doctor.writing import PLAIN, Program
 
     torch.set_num_threads(1)
     loaded = []
@@ -111,7 +111,7 @@ def _under_one_tool(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
                 raise _UnexplainedError(wrong)
 
     settings = hypothesis.settings(
-        max_examples=programs,
+        max_examples=examples,
         deadline=None,
         database=None,
         print_blob=False,
@@ -119,7 +119,7 @@ def _under_one_tool(group: tuple[str, ...], programs: int, seed: int) -> Fuzzed:
         suppress_health_check=list(hypothesis.HealthCheck),
         verbosity=hypothesis.Verbosity.quiet,
     )
-    test: Any = settings(hypothesis.seed(seed)(hypothesis.given(strategy())(explained)))
+    test: Any = settings(hypothesis.seed(seed)(hypothesis.given(programs())(explained)))
     with warnings.catch_warnings(), contextlib.suppress(_UnexplainedError):
         warnings.simplefilter("ignore")
         test()
