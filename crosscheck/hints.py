@@ -10,15 +10,15 @@ from crosscheck.errors import UsageError
 
 def did_you_mean(got: str, allowed: Iterable[str]) -> str:
     """``did you mean 'thop'? ``, to go before what is allowed; empty where nothing is near ``got``."""
-    known = {name.casefold(): name for name in allowed}
+    names = {name.casefold(): name for name in allowed}
     parts = [part.strip() for part in got.casefold().split(",")]
-    if len(parts) > 1 and all(part in known for part in parts):
-        return f"did you mean {' and '.join(repr(known[part]) for part in parts)}, each by itself? "
+    if len(parts) > 1 and all(part in names for part in parts):
+        return f"did you mean {' and '.join(repr(names[part]) for part in parts)}, each by itself? "
     (word, *_) = parts
-    near = [word] if word in known else [name for name in known if word and name.startswith(word)]
-    near = near or [name for name in known if len(word) > 2 and word in name]
-    near = near or difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {' or '.join(repr(known[name]) for name in sorted(near, key=len)[:3])}? " if near else ""
+    near = [word] if word in names else [name for name in names if word and name.startswith(word)]
+    near = near or [name for name in names if len(word) > 2 and word in name]
+    near = near or difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {' or '.join(repr(names[name]) for name in sorted(near, key=len)[:3])}? " if near else ""
 
 
 def describe(got: object) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import platform
+import zlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +21,7 @@ from crosscheck.records import FLOPS_PER_MAC, SCHEMA, Component, Counted, Genera
 MAX_BYTES = 16_000_000
 
 T = TypeVar("T")
+_GZIP = b"\x1f\x8b"
 _WANTED = "give a file that crosscheck wrote with --json or -o"
 
 
@@ -67,7 +71,8 @@ def runs(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found = sorted((file for file in path.glob("*.json") if _is_of_a_run(file)), key=lambda file: file.stem)
+    files = (*path.glob("*.json"), *path.glob("*.json.gz"))
+    found = sorted(filter(_is_of_a_run, files), key=lambda file: file.stem)
     if not found:
         raise ConfigError(f"{path}: holds no ledger of a run; crosscheck run MODEL --json {path}/MODEL.json writes one")
     return found
@@ -81,10 +86,14 @@ def _is_of_a_run(path: Path) -> bool:
 
 
 def read(path: Path) -> bytes:
-    """The file's bytes. Raises `ConfigError` where it can't be read or is too long."""
+    """The file's JSON, unpacked where it is gzipped. Raises `ConfigError` where it can't be read or is too long."""
     try:
         with path.open("rb") as file:  # a pipe has no size
             content = file.read(MAX_BYTES + 1)
+        if content.startswith(_GZIP):
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_BYTES + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ConfigError(f"{path}: not a ledger: a broken gzip file; {_WANTED}") from error
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}; {_WANTED}") from error
     if len(content) > MAX_BYTES:

@@ -108,7 +108,7 @@ from pathlib import Path
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from transformers import CLIPTextConfig, CLIPTextModel
-from crosscheck.attention import observing
+from crosscheck.tracing.sdpa import observing
 
 read = lambda part: json.loads((Path(sys.argv[1]) / "sd21-base" / part / "config.json").read_text())
 unet, vae = UNet2DConditionModel.from_config(read("unet")), AutoencoderKL.from_config(read("vae"))
@@ -132,7 +132,7 @@ OVERHEAD = """
 import json, sys, time, thop, torch
 from pathlib import Path
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from crosscheck.attention import observing
+from crosscheck.tracing.sdpa import observing
 
 config = json.loads((Path(sys.argv[1]) / "sd21-base" / "unet" / "config.json").read_text())
 device, dtype = (sys.argv[3], torch.float16) if sys.argv[3] != "cpu" else ("cpu", torch.float32)

@@ -6,6 +6,7 @@ into a folder named by the releases; `crosscheck compare` holds such folders aga
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import sys
@@ -86,7 +87,7 @@ def timeless(run: crosscheck.Ledger, *, census: bool) -> Any:
 
 def same_but_for_seconds(one: str, other: str) -> bool:
     """Whether two ledgers' texts differ in timings alone."""
-    seconds = re.compile(r'"seconds": [\d.e-]+')
+    seconds = re.compile(r'"seconds": ?[\d.e-]+')
     return seconds.sub("", one) == seconds.sub("", other)
 
 
@@ -94,9 +95,9 @@ def main() -> None:
     place = Path(sys.argv[1]) / folder_name(ledger.environment())
     runs = [*(crosscheck.check_pipeline(model, backends=MEASURED) for model in MODELS), small()]
     for run in runs:
-        path, text = place / f"{run.model}.json", run.to_json()
-        if not path.exists() or not same_but_for_seconds(path.read_text(), text):
-            write_atomically(path, text)
+        path, text = place / f"{run.model}.json.gz", run.to_json()
+        if not path.exists() or not same_but_for_seconds(ledger.read(path).decode(), text):
+            write_atomically(path, gzip.compress(text.encode(), mtime=0))
     problems = [f"{run.model}: {problem}" for run in runs for problem in verdict.problems(run)]
     print(*problems, f"measured into {place}", sep="\n", file=sys.stderr)
     sys.exit(bool(problems))

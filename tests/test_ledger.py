@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 from typing import Any
 
@@ -20,7 +21,8 @@ from crosscheck.report import verdict
 
 @pytest.fixture(scope="module")
 def text():
-    return tiny.ledger().to_json()
+    """A ledger laid out for people, which is read like any other."""
+    return json.dumps(json.loads(tiny.ledger().to_json()), indent=1)
 
 
 @pytest.fixture
@@ -131,6 +133,19 @@ def test_a_ledger_at_rest_is_read_as_it_was_written(path, text):
     assert reconcile.reconcile_again(ledger.load(path)) == (tiny.ledger(), ())
 
 
+def test_a_gzipped_ledger_is_read_alike(path, text):
+    path.write_bytes(gzip.compress(text.encode()))
+
+    assert ledger.load(path) == tiny.ledger()
+
+
+def test_what_is_written_is_one_line():
+    line, end = tiny.ledger().to_json().split("\n")
+
+    assert json.loads(line)["model"] == "tiny"
+    assert end == ""
+
+
 def test_more_fields_are_welcome(path, tree):
     tree["later"] = {"deep": [{"er": None}]}
     tree["workload"]["seed"] = 16
@@ -229,6 +244,9 @@ NOT_A_LEDGER = {
     "UTF-16": (lambda text: text.encode("utf-16"), NO_LEDGER),
     "Latin-1": (lambda text: text.replace("tiny", "t\xefny").encode("latin-1"), NO_LEDGER),
     "too long": (lambda text: text + " " * ledger.MAX_BYTES, "too long; allowed: up to 16,000,000 bytes"),
+    "too long once unpacked": (lambda text: gzip.compress(bytes(17_000_000)), "too long; allowed: up to 16,000,000"),
+    "cut off while packed": (lambda text: gzip.compress(text.encode())[:-9], "a broken gzip file"),
+    "no gzip but its first bytes": (lambda text: b"\x1f\x8b" + text.encode(), "a broken gzip file"),
 }  # fmt: skip
 
 

@@ -43,14 +43,15 @@ ENVIRONMENTS = {folder_of(environment): environment for environment in promised.
 def committed():
     """Folder -> model -> ledger, as it was written."""
     return {
-        folder.name: {path.stem: ledger.load(path) for path in folder.glob("*.json")} for folder in LEDGERS.iterdir()
+        folder.name: {path.name.removesuffix(".json.gz"): ledger.load(path) for path in folder.iterdir()}
+        for folder in LEDGERS.iterdir()
     }
 
 
 @pytest.fixture(scope="module")
 def comparison():
     """Of all of them, in the order in which a shell names them."""
-    return compare([ledger.load(path) for path in sorted(LEDGERS.glob("*/*.json"))])
+    return compare([ledger.load(path) for path in sorted(LEDGERS.glob("*/*.json.gz"))])
 
 
 def test_every_environment_of_tox_has_its_ledgers_and_no_other_has(committed):

@@ -116,8 +116,8 @@ def _component(ledger: Ledger, claim: Claim) -> Iterator[Convention]:
 
 
 def _habits(attention: bool | None, guided: bool | None) -> dict[str, bool]:
-    known = {NO_ATTENTION: attention, ONE_BRANCH: guided}
-    return {habit: not has for habit, has in known.items() if has is not None}
+    has_it = {NO_ATTENTION: attention, ONE_BRANCH: guided}
+    return {habit: not has for habit, has in has_it.items() if has is not None}
 
 
 def _times(ledger: Ledger, claim: Claim) -> Iterator[tuple[int, tuple[str, ...], bool | None]]:
@@ -198,15 +198,15 @@ def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str
     generation, workload = ledger.generation, ledger.workload
     assert generation is not None
     assert workload is not None
-    of = {part.name: part for part in generation.components}
+    parts_by_name = {part.name: part for part in generation.components}
     most = _most_called(ledger).calls
     steps = workload.steps or most
 
     def _loops(name: str) -> bool:
-        return of[name].calls == most and not name.startswith(_READS)
+        return parts_by_name[name].calls == most and not name.startswith(_READS)
 
     def real(name: str) -> int:
-        return of[name].forwards
+        return parts_by_name[name].forwards
 
     def unguided(name: str) -> int:
         return workload.batch_size * (most if _loops(name) else 1)
@@ -217,7 +217,7 @@ def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str
     def unguided_steps(name: str) -> int:
         return workload.batch_size * (steps if _loops(name) else 1)
 
-    guided = any(_loops(name) and real(name) > unguided(name) for name in of)
+    guided = any(_loops(name) and real(name) > unguided(name) for name in parts_by_name)
     fewer = f"{steps:,} calls for {most:,}"
     yield real, (), guided or None
     yield unguided, ("one guidance branch",), False if guided else None

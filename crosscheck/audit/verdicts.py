@@ -149,8 +149,8 @@ def _steps(
         waiting.append(switch)
         if (reached := done | {*waiting}) in in_space:
             change = in_space[reached] - (in_space.get(done) or right or 0)
-            of = made_of(switch, change) if len(waiting) == 1 else ()
-            steps.append(Fit(convention=tuple(waiting), exact=in_space[reached], parts=of))
+            made = made_of(switch, change) if len(waiting) == 1 else ()
+            steps.append(Fit(convention=tuple(waiting), exact=in_space[reached], parts=made))
             done, waiting = reached, []
     return tuple(steps)
 

@@ -143,12 +143,12 @@ def graphs() -> Iterator[list[TracedGraph]]:
 
         graph, result = original(run, *others)
         complete = sum(1 for _ in _nodes(graph)) == sum(ran.values())
-        kept = ran if complete else Counter(_work(node, name) for node, name in _nodes(graph))
-        sizes = (count for work, count in kept.items() if work.aten in {"mul", "mul_"} and not work.out)
+        surviving = ran if complete else Counter(_work(node, name) for node, name in _nodes(graph))
+        sizes = (count for work, count in surviving.items() if work.aten in {"mul", "mul_"} and not work.out)
         found.append(
             TracedGraph(
                 size_products=sum(sizes),
-                unused=tuple(UnusedRow(**work._asdict(), count=count) for work, count in (ran - kept).items()),
+                unused=tuple(UnusedRow(**work._asdict(), count=count) for work, count in (ran - surviving).items()),
             )
         )
         return graph, result

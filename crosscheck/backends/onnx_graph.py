@@ -102,20 +102,20 @@ def _without_weights(model: Any) -> Any:
 def _computed(model: Any, shapes: dict[str, Shape]) -> bool:
     """Put values in the place of nodes whose outputs can be computed; whether there were any."""
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    kept, before = [], len(model.graph.node)
+    remaining, before = [], len(model.graph.node)
     for node in model.graph.node:
         results = _results(node, values, shapes, model)
         if results is None:
-            kept.append(node)
+            remaining.append(node)
             continue
         values.update(zip(node.output, results, strict=True))
         model.graph.initializer.extend(
             numpy_helper.from_array(result, name) for name, result in zip(node.output, results, strict=True)
         )
-    kept = [type(node).FromString(node.SerializeToString()) for node in kept]
+    remaining = [type(node).FromString(node.SerializeToString()) for node in remaining]
     del model.graph.node[:]
-    model.graph.node.extend(kept)
-    return len(kept) < before
+    model.graph.node.extend(remaining)
+    return len(remaining) < before
 
 
 def _results(node: Any, values: dict[str, Any], shapes: dict[str, Shape], model: Any) -> list[Any] | None:

@@ -75,7 +75,7 @@ class PtflopsAten(Backend):
 def _count(case: Case, engine: str) -> int:
     entry = Entry(case)
     named = {f"x{i}": tensor for i, tensor in enumerate(entry.inputs)}
-    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()):
         macs, _ = get_model_complexity_info(
             _Named(entry),
             (1,),  # the size of an input that is made elsewhere
@@ -85,5 +85,5 @@ def _count(case: Case, engine: str) -> int:
             backend=engine,
         )
     if macs is None:  # an exception, which it prints
-        raise RuntimeError(said.getvalue().partition("the following exception:")[2].strip())
+        raise RuntimeError(printed.getvalue().partition("the following exception:")[2].strip())
     return int(macs)

@@ -58,15 +58,15 @@ def choose(names: Sequence[str] | None) -> tuple[str, ...]:
 
     Raises `UsageError` for a name that is not registered, with the nearest that is.
     """
-    known = table()
+    registered = table()
     if names is None:
         return tuple(CORE)
     require_list("backends", names)
-    wanted = tuple(known) if "all" in names else tuple(names)
+    wanted = tuple(registered) if "all" in names else tuple(names)
     for name in wanted:
-        if name not in known:
-            hint = did_you_mean(str(name), known)
-            raise UsageError(f"unknown backend {name!r}; {hint}allowed: {', '.join([*known, 'all'])}")
+        if name not in registered:
+            hint = did_you_mean(str(name), registered)
+            raise UsageError(f"unknown backend {name!r}; {hint}allowed: {', '.join([*registered, 'all'])}")
     return tuple(dict.fromkeys((*REFERENCES, *wanted)))
 
 

@@ -15,8 +15,6 @@ from crosscheck.errors import UsageError
 if TYPE_CHECKING:
     from crosscheck.engine.processes import Progress
     from crosscheck.records import Ledger
-    from crosscheck.sweep import Point
-    from crosscheck.witnesses.witnessed import Witness
 
 
 #: Exit status where something is not settled.
@@ -96,12 +94,11 @@ def write_index(ledgers: Sequence[Ledger], folder: Path | None) -> None:
         wrote([write_atomically(page, text)])
 
 
-def save(record: Ledger | Witness | Sequence[Point], path: Path) -> None:
-    """Write a record as JSON."""
+def save(text: str, path: Path) -> None:
+    """Write a result to a file, and say so."""
     from crosscheck.files import write_atomically
-    from crosscheck.records import dumps
 
-    wrote([write_atomically(path, dumps(record))])
+    wrote([write_atomically(path, text)])
 
 
 def wrote(paths: Sequence[Path]) -> None:

@@ -178,7 +178,7 @@ def _chain(atom: Atom, by: int) -> list[tuple[str, int]]:
     if isinstance(atom, str):
         return [(atom, by)]
     by *= atom.by if isinstance(atom, Floor) else 1
-    return [pair for monomial in atom.of.terms for inner, _ in monomial for pair in _chain(inner, by)]
+    return [pair for monomial in atom.inner.terms for inner, _ in monomial for pair in _chain(inner, by)]
 
 
 # -- in writing --------------------------------------------------------------------------------------------------------
@@ -258,9 +258,9 @@ def _rounded(atom: Atom, names: Mapping[Atom, str]) -> str:
     if isinstance(atom, str):
         return atom
     if isinstance(atom, Abs):
-        return f"abs({_written(atom.of, names)})"
+        return f"abs({_written(atom.inner, names)})"
     if isinstance(atom, Least):
-        return f"min({_written(atom.of, names)}, {atom.than})"
+        return f"min({_written(atom.inner, names)}, {atom.than})"
     inner, up = _upwards(atom)
     written = _written(inner, names)
     return f"{'ceil' if up else 'floor'}({written if len(inner.terms) == 1 else f'({written})'}/{atom.by})"
@@ -268,9 +268,9 @@ def _rounded(atom: Atom, names: Mapping[Atom, str]) -> str:
 
 def _latex_rounded(atom: Floor | Abs | Least) -> str:
     if isinstance(atom, Abs):
-        return rf"\left| {_latex_written(atom.of)} \right|"
+        return rf"\left| {_latex_written(atom.inner)} \right|"
     if isinstance(atom, Least):
-        return rf"\min({_latex_written(atom.of)}, {atom.than})"
+        return rf"\min({_latex_written(atom.inner)}, {atom.than})"
     inner, up = _upwards(atom)
     left, right = (r"\lceil", r"\rceil") if up else (r"\lfloor", r"\rfloor")
     return rf"\left{left} \tfrac{{{_latex_written(inner)}}}{{{atom.by}}} \right{right}"
@@ -278,8 +278,8 @@ def _latex_rounded(atom: Floor | Abs | Least) -> str:
 
 def _upwards(atom: Floor) -> tuple[Polynomial, bool]:
     """What is divided, and whether rounded up: floor((x + 1) / 2) is ceil(x / 2)."""
-    up = atom.of.terms.get((), 0) == atom.by - 1
-    return (atom.of - (atom.by - 1) if up else atom.of), up
+    up = atom.inner.terms.get((), 0) == atom.by - 1
+    return (atom.inner - (atom.by - 1) if up else atom.inner), up
 
 
 def _written(

@@ -16,37 +16,37 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """A whole part: floor(of / by)."""
+    """A whole part: floor(inner / by)."""
 
-    of: Polynomial
+    inner: Polynomial
     by: int
 
     def at(self, sizes: Mapping[str, int]) -> int:
         """Its value for these sizes."""
-        return self.of.at(sizes) // self.by
+        return self.inner.at(sizes) // self.by
 
 
 @dataclass(frozen=True, slots=True)
 class Abs:
     """A distance."""
 
-    of: Polynomial
+    inner: Polynomial
 
     def at(self, sizes: Mapping[str, int]) -> int:
         """Its value for these sizes."""
-        return abs(self.of.at(sizes))
+        return abs(self.inner.at(sizes))
 
 
 @dataclass(frozen=True, slots=True)
 class Least:
     """The smaller of a polynomial and a number."""
 
-    of: Polynomial
+    inner: Polynomial
     than: int
 
     def at(self, sizes: Mapping[str, int]) -> int:
         """Its value for these sizes."""
-        return min(self.of.at(sizes), self.than)
+        return min(self.inner.at(sizes), self.than)
 
 
 Atom: TypeAlias = "str | Floor | Abs | Least"
@@ -127,7 +127,7 @@ class Polynomial:
         for monomial in self.terms:
             for atom, _ in monomial:
                 if not isinstance(atom, str):
-                    found.update(dict.fromkeys(atom.of.atoms()))
+                    found.update(dict.fromkeys(atom.inner.atoms()))
                 found[atom] = None
         return list(found)
 
@@ -148,7 +148,7 @@ class Polynomial:
             term = Polynomial({(): coefficient})
             for atom, power in monomial:
                 if isinstance(atom, Least):
-                    conditions[atom.of] = atom.than
+                    conditions[atom.inner] = atom.than
                     term = term * atom.than**power
                 else:
                     term = term * Polynomial({((atom, power),): 1})
@@ -181,5 +181,5 @@ def _order(atom: Atom) -> tuple[int, str]:
     """Sizes by name, then what is rounded or compared by what it holds."""
     if isinstance(atom, str):
         return (0, atom)
-    inner = [_order(part) for part in atom.of.atoms()]
-    return (1, f"{inner} {type(atom).__name__} {sorted(map(str, atom.of.terms.values()))}")
+    inner = [_order(part) for part in atom.inner.atoms()]
+    return (1, f"{inner} {type(atom).__name__} {sorted(map(str, atom.inner.terms.values()))}")

@@ -1,7 +1,7 @@
 """The doctor's cases: one operation or layer each, with its MACs worked out by hand.
 
-Truth is conv + linear + attention + matmul as `crosscheck.formulas` has it: dense, causal too; a bias, a norm, an
-activation, a softmax, a pooling are 0. It is written as a sum of products of sizes, which the report shows.
+Truth is conv + linear + attention + matmul as `crosscheck.closed_form.arithmetic` has it: dense, causal too; a bias, a
+norm, an activation, a softmax, a pooling are 0. It is written as a sum of products of sizes, which the report shows.
 """
 
 from __future__ import annotations

@@ -167,9 +167,9 @@ def _scheduler(name: str, original: Any) -> Any:
     if needed := getattr(cls, "_backends", None):  # what diffusers puts in place of a class that it can't import
         raise UsageError(f"scheduler {name!r} needs {', '.join(needed)}; install what is missing, or choose another")
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin) and issubclass(cls, diffusers.ConfigMixin)):
-        known = [n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n]
+        schedulers = [n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n]
         raise UsageError(
-            f"unknown scheduler {name!r}; {did_you_mean(name, known)}allowed: a scheduler class of diffusers"
+            f"unknown scheduler {name!r}; {did_you_mean(name, schedulers)}allowed: a scheduler class of diffusers"
         )
     try:
         return cls.from_config(original.config)  # type: ignore[attr-defined]

@@ -144,8 +144,8 @@ def _default_size(pipe: Any) -> dict[str, int]:
 
 def check_arguments(pipe: Any, call: Mapping[str, Any]) -> None:
     """Refuse what the pipeline would take in ``**kwargs`` and ignore."""
-    known = [name for name, p in inspect.signature(pipe.__call__).parameters.items() if p.kind is not p.VAR_KEYWORD]
+    taken = [name for name, p in inspect.signature(pipe.__call__).parameters.items() if p.kind is not p.VAR_KEYWORD]
     for name in call:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise UsageError(f"{type(pipe).__name__} takes no {name!r}; {hint}allowed: {', '.join(known)}")
+        if name not in taken:
+            hint = did_you_mean(name, taken)
+            raise UsageError(f"{type(pipe).__name__} takes no {name!r}; {hint}allowed: {', '.join(taken)}")

@@ -3,7 +3,19 @@
 Imports the errors and hints alone.
 """
 
-from crosscheck.records.base import FLOPS_PER_MAC, HEADLINE, OPS, SCHEMA, Op, Record, Shape, Status, TensorSpec, dumps
+from crosscheck.records.base import (
+    FLOPS_PER_MAC,
+    HEADLINE,
+    OPS,
+    SCHEMA,
+    Op,
+    Record,
+    Shape,
+    Status,
+    TensorSpec,
+    compact,
+    dumps,
+)
 from crosscheck.records.census import (
     AttentionRow,
     CallRow,
@@ -66,5 +78,6 @@ __all__ = [
     "TracedGraph",
     "UnusedRow",
     "Workload",
+    "compact",
     "dumps",
 ]

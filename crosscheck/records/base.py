@@ -38,5 +38,10 @@ class TensorSpec(Record, frozen=True, kw_only=True):
 
 
 def dumps(record: object) -> str:
-    """A record, or several in a list, as JSON text."""
+    """A record, or several in a list, as JSON text for readers."""
     return msgspec.json.format(msgspec.json.encode(record), indent=1).decode() + "\n"
+
+
+def compact(record: object) -> str:
+    """A ledger, or several in a list, as JSON text of one line: programs read it, and it is long."""
+    return msgspec.json.encode(record).decode() + "\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 from crosscheck.errors import UsageError
 from crosscheck.hints import did_you_mean
-from crosscheck.records.base import FLOPS_PER_MAC, Record, Status, TensorSpec, dumps
+from crosscheck.records.base import FLOPS_PER_MAC, Record, Status, TensorSpec, compact
 from crosscheck.records.census import Census
 from crosscheck.records.outcomes import Outcome
 
@@ -201,7 +201,7 @@ class Ledger(Record, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """The ledger as JSON (schema 1)."""
-        return dumps(self)
+        return compact(self)
 
     def to_markdown(self) -> str:
         """The report as markdown."""

@@ -129,9 +129,9 @@ def compare(ledgers: Sequence[Ledger]) -> Comparison:
         by_model.setdefault(ledger.model, []).append(ledger)
     _check_alike(by_model)
     runs: dict[tuple[str, int], dict[str, Ledger]] = {}
-    for model, of in by_model.items():
+    for model, runs_of_it in by_model.items():
         seen: list[str] = []
-        for ledger in of:
+        for ledger in runs_of_it:
             key = _same_environment(ledger)
             runs.setdefault((key, seen.count(key)), {})[model] = ledger
             seen.append(key)
@@ -187,15 +187,15 @@ def _texts(cell: Cell, other: Cell) -> list[str]:
 
 def _check_alike(by_model: Mapping[str, Sequence[Ledger]]) -> None:
     """Refuse what is not the same question asked twice."""
-    alone = [model for model, of in by_model.items() if len(of) < 2]
+    alone = [model for model, runs_of_it in by_model.items() if len(runs_of_it) < 2]
     if alone:
         another = next(model for model in by_model if model != alone[-1])
         raise UnlikeLedgersError(
             f"the ledgers differ in model ({plain(another)} and {plain(alone[-1])}), and {plain(alone[-1])} has one "
             "alone: compare runs of one model and workload"
         )
-    for model, of in by_model.items():
-        for one, other in combinations(of, 2):
+    for model, runs_of_it in by_model.items():
+        for one, other in combinations(runs_of_it, 2):
             if differences := _differences(one, other):
                 raise UnlikeLedgersError(
                     f"the ledgers of {plain(model)} differ in {differences}: compare runs of one model and workload"

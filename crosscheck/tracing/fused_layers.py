@@ -44,8 +44,8 @@ def natives(case: Case) -> dict[int, Tokens]:
             for module in outer:  # a hook has them run by their parts
                 stack.callback(module.register_forward_hook(lambda *_: None).remove)
             found |= _run(case)[0]
-    kept = {id(part): padded[id(layer)] for layer in layers if id(layer) in padded for part in layer.modules()}
-    return {id(p): kept.get(id(p), (0, 0)) for layer in layers if id(layer) in found for p in layer.modules()}
+    seen = {id(part): padded[id(layer)] for layer in layers if id(layer) in padded for part in layer.modules()}
+    return {id(p): seen.get(id(p), (0, 0)) for layer in layers if id(layer) in found for p in layer.modules()}
 
 
 def _run(case: Case) -> tuple[set[int], dict[int, Tokens]]:
@@ -57,8 +57,8 @@ def _run(case: Case) -> tuple[set[int], dict[int, Tokens]]:
 
     def left_out(encoder: nn.Module, _: Any, mask: torch.Tensor, *others: Any) -> None:
         for layer in encoder.layers:
-            kept, tokens = padded.get(id(layer), (0, 0))
-            padded[id(layer)] = (kept + int(mask.sum()), tokens + mask.numel())
+            left, tokens = padded.get(id(layer), (0, 0))
+            padded[id(layer)] = (left + int(mask.sum()), tokens + mask.numel())
 
     modes = {module: module.training for module in case.module.modules()}
     try:

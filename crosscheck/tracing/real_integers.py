@@ -56,7 +56,7 @@ class RealIntegers(TorchFunctionMode):
             return func(*args, **kwargs)
         if not any(tensor.is_meta for tensor in given):
             return self._real(func, args, kwargs)
-        if _decides(name, args, kwargs) and all(not tensor.is_meta or _known(tensor) for tensor in given):
+        if _decides(name, args, kwargs) and all(not tensor.is_meta or _has_values(tensor) for tensor in given):
             self.compared += (source for tensor in given for source in _sources(tensor))
             return func(*_placed(_mapped(_real, args), "cpu"), **_placed(_mapped(_real, kwargs), "cpu"))
         subject = given[0]
@@ -95,7 +95,7 @@ class RealIntegers(TorchFunctionMode):
             if isinstance(repeats, torch.Tensor) and not repeats.is_meta and repeats.numel() > 1:
                 kwargs = {**kwargs, "output_size": int(repeats.sum())}
         result = func(*_placed(_emptied(args), "meta"), **_placed(_emptied(kwargs), "meta"))
-        if name in _PASSES and all(not tensor.is_meta or _known(tensor) for tensor in given):
+        if name in _PASSES and all(not tensor.is_meta or _has_values(tensor) for tensor in given):
             sources = [source for tensor in given for source in _sources(tensor)]
             remember(result, func(*_mapped(_real, args), **_mapped(_real, kwargs)), *sources)
         return result
@@ -151,21 +151,21 @@ def _remember_filled(hollow: torch.Tensor, value: Any) -> None:
 
 def _sources(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Itself, and what it was made of."""
-    return (tensor, *getattr(tensor, REAL)[2]) if _known(tensor) else (tensor,)
+    return (tensor, *getattr(tensor, REAL)[2]) if _has_values(tensor) else (tensor,)
 
 
 def pass_on(own: torch.Tensor, tensor: torch.Tensor) -> None:
     """Have ``tensor``, which takes its place, remember what ``own`` does."""
-    if _known(own):
+    if _has_values(own):
         remember(tensor, _real(own))
 
 
-def _known(tensor: torch.Tensor) -> bool:
+def _has_values(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, REAL) and bool(getattr(tensor, REAL)[1] == tensor._version)
 
 
 def _real(value: Any) -> Any:
-    return getattr(value, REAL)[0] if isinstance(value, torch.Tensor) and _known(value) else value
+    return getattr(value, REAL)[0] if isinstance(value, torch.Tensor) and _has_values(value) else value
 
 
 def _decides(name: str, args: Any, kwargs: Any) -> bool:

@@ -33,21 +33,21 @@ class AttentionCall(NamedTuple):
         padded = [(1,) * (depth - len(s)) + tuple(s) for s in (q, k, v)]
         return prod(max(sizes) for sizes in zip(*padded, strict=True))
 
-    def _of(self, pairs: int) -> int:
+    def _macs_of(self, pairs: int) -> int:
         """MACs of so many query-key pairs in every head: a score and a weighted value each."""
         return self._heads() * pairs * (self.query[-1] + self.value[-1])
 
     @property
     def macs(self) -> int:
         """Dense: batch x heads x N_q x N_kv x (d_qk + d_v)."""
-        return self._of(self.query[-2] * self.key[-2])
+        return self._macs_of(self.query[-2] * self.key[-2])
 
     @property
     def causal_macs(self) -> int:
         """With the triangle that ``is_causal`` masks left out: query i sees the first i + 1 keys."""
         n_q, n_kv = self.query[-2], self.key[-2]
         triangle = min(n_q, n_kv)
-        return self._of(triangle * (triangle + 1) // 2 + (n_q - triangle) * n_kv) if self.is_causal else self.macs
+        return self._macs_of(triangle * (triangle + 1) // 2 + (n_q - triangle) * n_kv) if self.is_causal else self.macs
 
     @property
     def query_only_macs(self) -> int:

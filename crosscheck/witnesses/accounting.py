@@ -38,8 +38,8 @@ def executed(executions: Iterable[Execution], elsewhere: Iterable[Primitive] = (
     for execution in executions:
         of_one = account(execution).executed
         macs.append(None if of_one is None else len(execution.paths) * of_one)
-    known = [number for number in macs if number is not None]
-    return sum(known) if len(known) == len(macs) else None
+    sized = [number for number in macs if number is not None]
+    return sum(sized) if len(sized) == len(macs) else None
 
 
 def by_module(executions: Iterable[Execution]) -> dict[str, int | None]:

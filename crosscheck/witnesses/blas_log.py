@@ -58,8 +58,8 @@ class Marks(NamedTuple):
         operation: int | None = None
         for line in log:
             if line.startswith(self.key):
-                said = line.removeprefix(self.key).strip()
-                operation = None if said == "none" else int(said)
+                marked = line.removeprefix(self.key).strip()
+                operation = None if marked == "none" else int(marked)
             elif (logged := primitive(line)) is not None:
                 found.setdefault(operation, Counter())[logged.routine, logged.sizes, logged.macs] += 1
         return {

@@ -26,8 +26,8 @@ def by_cause(executions: Sequence[Execution]) -> Counter[str]:
     """MACs executed beyond the shapes', by cause; ``unexplained`` what no cause is known for."""
     found: Counter[str] = Counter()
     for execution in executions:
-        said, times = account(execution), len(execution.paths)
-        for term in said.terms:
+        accounted, times = account(execution), len(execution.paths)
+        for term in accounted.terms:
             found[term.cause] += times * term.macs
-        found["unexplained"] += times * (said.residual or 0)
+        found["unexplained"] += times * (accounted.residual or 0)
     return Counter({cause: macs for cause, macs in found.items() if macs})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from crosscheck.records import Record, TensorSpec, Workload
+from crosscheck.records import Record, TensorSpec, Workload, compact
 from crosscheck.witnesses import accounting
 from crosscheck.witnesses.evidence import Execution, Primitive, Speed
 
@@ -52,6 +52,10 @@ class Witness(Record, frozen=True, kw_only=True):
     components: tuple[Witnessed, ...]
     refused: dict[str, str] = {}
     """Components that were not run, and why."""
+
+    def to_json(self) -> str:
+        """The ledger as JSON (schema 1)."""
+        return compact(self)
 
 
 def unsized(witnessed: Witnessed) -> list[Execution]:

@@ -30,7 +30,7 @@ def audit(
         bool, typer.Option(help="Let a claim's model be module:function, and run it; a module may lie beside the file.")
     ] = False,
     form: Form = "table",
-    output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write verdicts.md.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", metavar="DIR", help="Write claims.md.")] = None,
 ) -> int:
     """Say what published numbers mean: the convention that prints their digits, and the right total."""
     from crosscheck import ledger as ledgers

@@ -67,9 +67,9 @@ def doctor(
     show(page.FORMATS[form](ledger))
     if output:
         wrote(page.write(ledger, output))
-        save(ledger, output / f"{NAME}.json")
+        save(ledger.to_json(), output / f"{NAME}.json")
     if json:
-        save(ledger, json)
+        save(ledger.to_json(), json)
     return judge([ledger])
 
 

@@ -80,7 +80,7 @@ def sweep(
 ) -> int:
     """Count generations over sizes, batches, steps and guidance: from the closed form where there is one."""
     from crosscheck import sweep as sweeps
-    from crosscheck.records import CALL_NAMES
+    from crosscheck.records import CALL_NAMES, dumps
     from crosscheck.report.pages import sweep as page
 
     writable(output)
@@ -103,7 +103,7 @@ def sweep(
     if output:
         wrote(page.write(points, output))
     if json:
-        save(points, json)
+        save(dumps(points), json)
     for point in failed:
         say(f"{point.model}: {point.error}")
     return UNEXPLAINED if failed else 0

@@ -60,7 +60,7 @@ def run(
     from crosscheck.models import build
     from crosscheck.pipelines.check import run_with_cases
     from crosscheck.pipelines.several import check_pipelines
-    from crosscheck.records import dumps
+    from crosscheck.records import compact
     from crosscheck.report.explore import page as explorer
     from crosscheck.report.pages import run as page
     from crosscheck.report.text import stem
@@ -92,14 +92,14 @@ def run(
             show(page.FORMATS[form](ledger))
         if output:
             wrote(page.write(ledger, output))
-            save(ledger, output / f"{stem(ledger.model)}.json")
+            save(ledger.to_json(), output / f"{stem(ledger.model)}.json")
         if pages:
             wrote(explorer.write(ledger, pages))
         if json_folder:
-            save(ledger, json_folder / f"{stem(ledger.model)}.json")
+            save(ledger.to_json(), json_folder / f"{stem(ledger.model)}.json")
         elif json:
-            save(ledger, json)
+            save(ledger.to_json(), json)
     if form == "json":
-        show(dumps(ledgers if len(ledgers) > 1 else ledgers[0]))
+        show(compact(ledgers if len(ledgers) > 1 else ledgers[0]))
     write_index(ledgers, output)
     return judge(ledgers)

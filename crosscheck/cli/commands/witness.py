@@ -54,8 +54,8 @@ def witness(
         raise UsageError(f"{seen.model}: no component could be run")
     show(page.FORMATS[form](seen))
     if json:
-        save(seen, json)
+        save(seen.to_json(), json)
     if output:
-        save(seen, output / f"{page.ledger_file(seen)}.json")
+        save(seen.to_json(), output / f"{page.ledger_file(seen)}.json")
         wrote(page.write([seen], output))
     return UNEXPLAINED if seen.refused or any(page.problems(seen)) else 0

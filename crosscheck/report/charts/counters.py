@@ -42,9 +42,9 @@ def _figure(ledger: Ledger) -> Figure:
     axes.set_xticks([column + 0.5 for column in range(len(columns))], [plain(name, 20) for name in columns])
     for row, backend in enumerate(rows):
         for column, group in enumerate(columns):
-            right, of = exact(ledger, backend, group)
-            colour = next(colour for share, colour in _STEPS if right >= share * of)
+            right, cases = exact(ledger, backend, group)
+            colour = next(colour for share, colour in _STEPS if right >= share * cases)
             axes.add_patch(Rectangle((column + 0.03, row + 0.08), 0.94, 0.84, facecolor=colour, linewidth=0))
-            axes.text(column + 0.5, row + 0.52, f"{right} of {of}", ha="center", va="center", color="#101418")
+            axes.text(column + 0.5, row + 0.52, f"{right} of {cases}", ha="center", va="center", color="#101418")
     figure.text(_LEFT / width, 0.08 / height, "cases with the exact number, of all of their kind", color=INK)
     return figure

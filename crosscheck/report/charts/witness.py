@@ -97,10 +97,10 @@ def _figure(rows: Sequence[Row], title: str, base: float) -> Figure:
             axes.barh(place, width, left=left if width > 0 else negative, height=0.6, color=fills[cause])
             left, negative = (left + width, negative) if width > 0 else (left, negative + width)
         beyond = row.executed - row.needed
-        said = f"{count(row.executed)} MACs" if base else signed(beyond)
+        label = f"{count(row.executed)} MACs" if base else signed(beyond)
         share = f" ({signed_percent(beyond, row.needed)})" if beyond and row.needed else ", exactly" if base else ""
         axes.annotate(
-            said + share,
+            label + share,
             (1.0, place),
             xycoords=("axes fraction", "data"),
             xytext=(8, 0),

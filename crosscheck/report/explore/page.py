@@ -233,10 +233,10 @@ def _cells(row: _Row) -> Iterator[_Cell]:
         yield _Cell(row, "".join(several), macs.total(), row.census)
         return
     yield _Cell(row, "", 0, structs.replace(row.census, ops=(), attention=()))
-    for op, of in macs.items():
+    for op, share in macs.items():
         ops = tuple(ran for ran in row.census.ops if ran.op == op)
         attention = row.census.attention if op == "attention" else ()
-        yield _Cell(row, op, of, structs.replace(row.census, ops=ops, attention=attention, calls=()))
+        yield _Cell(row, op, share, structs.replace(row.census, ops=ops, attention=attention, calls=()))
 
 
 def _terms(backend: str, outcome: Counted, cells: Sequence[_Cell], environment: Mapping[str, str]) -> Iterator[Any]:

@@ -153,11 +153,11 @@ def habits(found: Sequence[Audited]) -> str:
     near = [a for a in told.values() if a.verdict == "near"]
     explained = [a for a in told.values() if a.verdict != "near"]
     rows = [
-        (habit, *(_of([a.habits[habit] for a in those if habit in a.habits]) for those in (explained, near)))
+        (habit, *(_share_of([a.habits[habit] for a in those if habit in a.habits]) for those in (explained, near)))
         for habit in HABITS
     ]
     return table("lrr", ("They", "Explained", "Near, not explained"), rows)
 
 
-def _of(has: Sequence[bool]) -> str:
+def _share_of(has: Sequence[bool]) -> str:
     return f"{sum(has):,} of {len(has):,}" if has else "can't be told of any"

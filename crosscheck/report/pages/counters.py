@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crosscheck.doctor.laws import LAWS, NAME, Law
 from crosscheck.files import write_atomically
-from crosscheck.records import Component, Counted, Failed, Ledger, Outcome, Skipped, dumps
+from crosscheck.records import Component, Counted, Failed, Ledger, Outcome, Skipped, compact
 from crosscheck.report.pages.bridges import cause_names, link
 from crosscheck.report.pages.footnotes import anchors, explanations, provenance
 from crosscheck.report.tally import groups, shown
@@ -52,7 +52,7 @@ def markdown(ledger: Ledger, charts: Sequence[str] = ()) -> str:
     return "\n\n".join(_blocks(ledger, charts)) + "\n"
 
 
-FORMATS: dict[str, Callable[[Ledger], str]] = {"table": text, "json": dumps, "markdown": markdown}
+FORMATS: dict[str, Callable[[Ledger], str]] = {"table": text, "json": compact, "markdown": markdown}
 
 
 def _blocks(ledger: Ledger, charts: Sequence[str]) -> Iterator[str]:
@@ -145,10 +145,10 @@ def _cell(outcome: Outcome, name: Callable[[str], str], gap: str = " ") -> str:
 
 def _law_rows(ledger: Ledger, shown: Sequence[str]) -> list[tuple[str, ...]]:
     cases = {component.name: component for component in ledger.components}
-    return [(escape(name), *(_kept(law, cases, name) for law in LAWS)) for name in shown]
+    return [(escape(name), *(_law_cell(law, cases, name) for law in LAWS)) for name in shown]
 
 
-def _kept(law: Law, cases: Mapping[str, Component], backend: str) -> str:
+def _law_cell(law: Law, cases: Mapping[str, Component], backend: str) -> str:
     pair = [cases.get(law.left), cases.get(law.right)]
     macs = [o.macs for c in pair if c and isinstance(o := c.backends[backend], Counted)]
     truths = [c.recommended.macs or 0 for c in pair if c]

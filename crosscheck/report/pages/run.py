@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from crosscheck.files import write_atomically
-from crosscheck.records import Ledger, dumps
+from crosscheck.records import Ledger, compact
 from crosscheck.report.pages.bridges import bridges, cause_names, headline
 from crosscheck.report.pages.footnotes import DEFINITIONS, anchors, explanations, left_out, provenance
 from crosscheck.report.pages.terminal import summary
@@ -23,7 +23,7 @@ def markdown(ledger: Ledger, charts: Sequence[str] = ()) -> str:
     return "\n\n".join(_blocks(ledger, charts)) + "\n"
 
 
-FORMATS: dict[str, Callable[[Ledger], str]] = {"table": summary, "json": dumps, "markdown": markdown}
+FORMATS: dict[str, Callable[[Ledger], str]] = {"table": summary, "json": compact, "markdown": markdown}
 
 
 def write(ledger: Ledger, folder: Path) -> list[Path]:

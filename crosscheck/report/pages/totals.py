@@ -116,8 +116,8 @@ def _share(part: int | None, total: int | None) -> str:
 def _without_optional(generation: Generation) -> int | None:
     """MACs of all components but the safety checker, where there is one."""
     rest = [part.macs for part in generation.components if part.name != _OPTIONAL]
-    known = [macs for macs in rest if macs is not None]
-    return sum(known) if 0 < len(known) == len(rest) < len(generation.components) else None
+    counted = [macs for macs in rest if macs is not None]
+    return sum(counted) if 0 < len(counted) == len(rest) < len(generation.components) else None
 
 
 def _cases(generation: Generation) -> str:

@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 
 from crosscheck.files import write_atomically
-from crosscheck.records import FLOPS_PER_MAC, Term, dumps
+from crosscheck.records import FLOPS_PER_MAC, Term, compact
 from crosscheck.report.text import count, details, escape, plain, plural, ratio, signed, signed_percent, stem, table
 from crosscheck.witnesses.accounting import CAUSES, account, runs
 from crosscheck.witnesses.evidence import Execution
@@ -81,7 +81,7 @@ def markdown(seen: Sequence[Witness], charts: Sequence[str] = ()) -> str:
 
 FORMATS: dict[str, Callable[[Witness], str]] = {
     "table": text,
-    "json": dumps,
+    "json": compact,
     "markdown": lambda witness: markdown([witness]),
 }
 
@@ -152,9 +152,9 @@ def _beyond(part: Witnessed) -> str:
 def _odd(part: Witnessed) -> Iterator[str]:
     """The operations that are not sized or not explained, in a line each."""
     for execution in (*unsized(part), *unexplained(part)):
-        said = account(execution)
+        accounted = account(execution)
         missing = "executed, size not logged" if execution.primitives else "no line in the log"
-        what = missing if said.executed is None else f"{signed(said.residual or 0)} unexplained"
+        what = missing if accounted.executed is None else f"{signed(accounted.residual or 0)} unexplained"
         yield (
             f"{plain(execution.paths[0]) or 'the component itself'}"
             + (f" and {len(execution.paths) - 1:,} more" if len(execution.paths) > 1 else "")
@@ -176,14 +176,14 @@ def _part(part: Witnessed) -> Iterator[str]:
         needed = sum(len(e.paths) * e.macs for e in those)
         exact = sum(len(e.paths) for e in those if account(e).executed == e.macs)
         causes = by_cause(those)
-        known = all(account(e).executed is not None for e in those)
+        sized = all(account(e).executed is not None for e in those)
         rows.append(
             (
                 layer,
                 count(runs(those)),
                 count(exact),
                 count(needed),
-                count(needed + sum(causes.values())) if known else "not witnessed",
+                count(needed + sum(causes.values())) if sized else "not witnessed",
                 ", ".join(f"{cause} {signed(macs)}" for cause, macs in causes.items()),
             )
         )
@@ -231,12 +231,12 @@ def _refuted(parts: Sequence[Witnessed]) -> Iterator[str]:
     found: dict[tuple[int, int, int], tuple[int, int, int]] = {}
     for part in parts:
         for execution in part.executions:
-            said = account(execution)
-            if kind(execution) != "cross-attention" or not said.executed or _thrice(said.terms):
+            accounted = account(execution)
+            if kind(execution) != "cross-attention" or not accounted.executed or _thrice(accounted.terms):
                 continue
             query, key, value = execution.shapes[:3]
             square = prod(query[:-1]) * query[-2] * (query[-1] + value[-1])
-            found.setdefault((query[-2], key[-2], prod(query[:-2])), (execution.macs, said.executed, square))
+            found.setdefault((query[-2], key[-2], prod(query[:-2])), (execution.macs, accounted.executed, square))
     rows = [
         (*map(count, (*sizes, by_shapes, ran, square)), f"{ratio(square, ran, 1)} times")
         for sizes, (by_shapes, ran, square) in sorted(found.items(), reverse=True)
