@@ -286,7 +286,7 @@ def spoiled(place: Path) -> None:
     tiny.edit(place / "layers/unet/config.json", layers_per_block=10**9)
     text = tiny.ledger().to_json()
     (place / "good.json").write_text(text)
-    (place "schema.json").write_text(text.replace('"schema":1,', '"schema":2,', 1))
+    (place / "schema.json").write_text(text.replace('"schema":1,', '"schema":2,', 1))
     (place / "other.json").write_text(replace(tiny.ledger(), model="other").to_json())
     thop = tiny.ledger().component("unet")["thop"]
     (place / "false.json").write_text(with_outcome(tiny.ledger(), "unet", "thop", macs=thop.macs + 1).to_json())
