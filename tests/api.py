@@ -36,7 +36,7 @@ SECTIONS = {
         "backends.entry.Entry",
     ),
     "Test a backend": ("testing", ""),
-    "Write a cause": ("causes.declare", ""),
+    "Write a cause": ("causes.tool", ""),
     "What a cause may look at": (
         "",
         "records.Census records.ModuleRow records.OpRow records.AttentionRow records.CallRow records.EinsumRow "

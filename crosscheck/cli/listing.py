@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 from tabulate import tabulate
 
 from crosscheck import causes
-
 from crosscheck.backends import registry
 from crosscheck.closed_form import forms as analytic
 from crosscheck.errors import UsageError
@@ -57,10 +56,9 @@ def list_models() -> list[Entry]:
 
 def list_causes() -> list[Entry]:
     """Every cause with the backends it applies to."""
-    known: list[causes.Cause | causes.PredictedFailure] = [*causes.CAUSES.values(), *causes.PREDICTED_FAILURES.values()]
     return [
         {"cause": entry.name, "backends": sorted(entry.backends), "releases": [*entry.releases], "why": entry.summary}
-        for entry in known
+        for entry in causes.declared()
     ]
 
 
@@ -112,7 +110,7 @@ def explain(name: str) -> Entry:
 
 def every_cause() -> list[str]:
     """The names that `explain` knows."""
-    return [*causes.CAUSES, *causes.PREDICTED_FAILURES, *accounting.CAUSES]
+    return [*(entry.name for entry in causes.declared()), *accounting.CAUSES]
 
 
 def _told(cause: Entry) -> str:
