@@ -39,7 +39,7 @@ SECTIONS = {
         "case.Backend case.Case case.Count case.NotApplicable records.census.Evidence backends.entry.Entry",
     ),
     "Test a backend": ("testing", ""),
-    "Write a cause": ("causes.declare", ""),
+    "Write a cause": ("causes.tool", ""),
     "What a cause may look at": (
         "",
         "records.census.Census records.census.ModuleRow records.census.OpRow records.census.AttentionRow "

@@ -2,8 +2,10 @@
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
+import plugins
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,7 @@ from crosscheck import causes, reconcile
 from crosscheck import ledger as ledgers
 from crosscheck.backends import registry
 from crosscheck.case import NotApplicable
+from crosscheck.causes import tool
 from crosscheck.records import Counted, Failed, Measured, Skipped
 from crosscheck.report import verdict
 
@@ -1120,7 +1123,7 @@ def test_a_lack_of_a_number_is_as_predicted(name):
     if causes.holds(known.only_in, INSTALLED):
         assert (type(outcome), outcome.predicted_by) == (known.outcome, name)
     else:
-        assert getattr(outcome, "known", "") != name
+        assert getattr(outcome, "predicted_by", "") != name
 
 
 @pytest.mark.parametrize(
@@ -1181,6 +1184,97 @@ def test_a_predicted_failure_that_stops_is_a_stale_excuse():
 )
 def test_conditions(condition, environment, holds):
     assert causes.holds(condition, environment) is holds
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [("torch>=2.3,<2.15", "torch 2.3 to 2.14"), ("diffusers>=0.19,<0.22", "diffusers 0.19 to 0.21")],
+)
+def test_a_range_in_words(condition, words):
+    assert causes.in_words(condition) == words
+
+
+@pytest.mark.parametrize("condition", ["", "no peft", "torch<2.5", "torch>=2.3,<3.0", "torch>=2.3,<2.15 and no peft"])
+def test_of_another_condition_there_are_no_words(condition):
+    with pytest.raises(ValueError, match="is no range of minor releases"):
+        causes.in_words(condition)
+
+
+# -- tools -------------------------------------------------------------------------------------------------------------
+
+
+def test_every_counter_has_one_declaration():
+    """With those that come with crosscheck told from those that don't."""
+    installed = {"crosscheck": [*registry.CORE, *registry.PROBES], "crosscheck[counters]": [*registry.COUNTERS]}
+    for where, names in installed.items():
+        for name in set(names) - set(registry.REFERENCES) - {"ultralytics-thop"}:
+            assert tool.tool_of(name).installed == where, name
+    assert tool.tool_of("ultralytics-thop").installed == "ultralytics-thop"  # beside thop it can't be
+    assert {name for each in tool.TOOLS.values() for name in each.backends} == set(registry.table()) - {
+        *registry.REFERENCES
+    }
+    assert tool.tool_of("no-such-counter") is None
+
+
+def test_a_release_is_the_one_that_is_pinned():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    pins = [*project["dependencies"], *project["optional-dependencies"]["counters"]]
+    pinned = dict(pin.split("==") for pin in pins if "==" in pin)
+    for each in tool.TOOLS.values():
+        if (name := each.name.removesuffix("-aten")) not in {"flop_counter", "ultralytics-thop"}:
+            assert pinned[name] == each.release, name
+
+
+def made(name="mine", **traits):
+    defaults = {"backends": (name,), "release": "1.0", "installed": name, "sees": tool.Sees.MODULES}
+    return tool.Tool(name, **(defaults | traits))
+
+
+@pytest.mark.parametrize(
+    ("declare", "words"),
+    [
+        (lambda: made("thop", backends=("mine",)), "the tool 'thop' is declared twice"),
+        (lambda: made(backends=("mine", "thop-plain")), "the backend 'thop-plain' of 'mine' is 'thop''s"),
+        (lambda: made(misses_attention=("yours",)), "'yours' is no backend of 'mine'; allowed: mine"),
+        (lambda: made().cause("mine-x", "", "", variants=("yours",)), "'yours' is no backend of 'mine'; allowed: mine"),
+        (lambda: made().cause("thop-prelu", "", "")(len), "'thop-prelu' is declared twice"),
+        (lambda: made().cause("thop-compiled", "", "")(len), "'thop-compiled' is declared twice"),
+        (lambda: made().fails("thop-prelu", "", "", words="")(bool), "'thop-prelu' is declared twice"),
+        (lambda: made().fails("jit-compiled", "", "", words="")(bool), "'jit-compiled' is declared twice"),
+    ],
+)
+def test_a_wrong_declaration_is_refused(declare, words):
+    with plugins.declared_apart(), pytest.raises(ValueError, match=re.escape(words)):
+        declare()
+
+
+@pytest.mark.parametrize(
+    ("traits", "shared"),
+    [
+        ({}, set()),
+        ({"evaluates": True}, {"evaluation"}),
+        ({"misses_attention": ("mine",)}, {"attention-not-counted"}),
+        ({"attention_by_query": ("mine",)}, {"query-only-n-by-n", "softmax-as-macs"}),
+        ({"sees": tool.Sees.OPERATORS}, {"native-layer"}),
+        ({"sees": tool.Sees.OPERATORS, "on_meta_alone": ("mine",)}, set()),
+        ({"sees": tool.Sees.FUNCTIONS}, {"native-attention"}),
+        ({"sees": tool.Sees.EXPORT}, {name for name in causes.PREDICTED_FAILURES if name.startswith("jit-")}),
+    ],
+)
+def test_what_tools_share_follows_from_their_traits(traits, shared):
+    with plugins.declared_apart():
+        made(**traits)
+        assert {entry.name for entry in causes.declared() if "mine" in entry.backends} == shared
+    assert not any("mine" in entry.backends for entry in causes.declared())
+
+
+def test_a_mode_is_that_of_the_tool():
+    """The products of a head that training alone has are a gap of tools that evaluate, and of none that is unknown."""
+    census = crosscheck.check(WithHead(), torch.zeros(2, 8), backends=()).census
+    with plugins.declared_apart():
+        made(evaluates=True)
+        assert [term.macs for term in causes.explain("mine", {}, census)] == [-2 * 8 * 3]
+    assert causes.explain("mine", {}, census) == ()
 
 
 def owns_thop(cause):

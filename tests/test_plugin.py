@@ -12,6 +12,7 @@ from command import cli
 from modules import BLOCK, BLOCK_MACS, block
 
 import crosscheck
+from crosscheck import causes
 from crosscheck.backends import registry
 from crosscheck.records import Failed, Skipped
 
@@ -48,7 +49,8 @@ def installed(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         return site
 
-    yield install
+    with plugins.declared_apart():
+        yield install
     for name in [name for name in sys.modules if name.startswith("sample_")]:
         del sys.modules[name]
 
@@ -218,3 +220,111 @@ def test_a_distribution_that_is_not_installed_has_an_unknown_version(installed):
     installed({"sample": "sample_module:Sample"}, {"sample_module": source})
 
     assert crosscheck.check(*block(), backends=("sample",))["sample"].version == "unknown"
+
+
+#: A counter that misses attention and charges norms: of the block 2,048 elements for 262,144 MACs.
+OFF = f"""
+from crosscheck.case import Backend, Count
+
+
+class Sample(Backend):
+    name = "sample"
+    distribution = "sample-counter"
+
+    def run(self, case):
+        return {BLOCK_MACS - BLOCK["attention"] + 32 * 64}
+
+    def read(self, result):
+        return Count(macs=result)
+"""
+OFF_CAUSES = """
+from math import prod
+
+from crosscheck.causes.tool import Sees, Tool
+
+SAMPLE = Tool(
+    "sample-tool", backends=("sample",), release="1.2.3", installed="sample-counter", sees=Sees.MODULES,
+    misses_attention=("sample",),
+)
+
+
+@SAMPLE.cause("sample-norm", "sample charges a MAC an element of a norm.", "sample_module.py:11")
+def norm(census):
+    return sum(row.count * prod(row.out) for row in census.ops if row.op == "norm")
+"""
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_a_package_brings_the_causes_of_its_counter(installed, device):
+    modules = {"sample_module": OFF, "sample_causes": OFF_CAUSES}
+    installed({"sample": "sample_module:Sample"}, modules, causes={"sample": "sample_causes"})
+
+    check = crosscheck.check(*block(device), backends=("sample", "thop"))
+
+    terms = {term.cause: term.macs for term in check["sample"].terms}
+    assert terms == {"attention-not-counted": -BLOCK["attention"], "sample-norm": 32 * 64}
+    assert (check["sample"].residual, check["thop"].residual) == (0, 0)
+    assert causes.find("sample-norm").backends == {"sample"}
+
+
+def test_without_them_its_gap_is_a_residual(installed):
+    installed({"sample": "sample_module:Sample"}, {"sample_module": OFF, "sample_causes": OFF_CAUSES})
+
+    check = crosscheck.check(*block(), backends=("sample",))
+
+    assert (check["sample"].terms, check["sample"].residual) == ((), 32 * 64 - BLOCK["attention"])
+    assert causes.find("sample-norm") is None
+
+
+BROKEN_CAUSES = {
+    "its module is missing": (None, "ModuleNotFoundError: No module named 'sample_causes'"),
+    "it raises after it declared": (f"{OFF_CAUSES}\n1 / 0", "ZeroDivisionError: division by zero"),
+    "it exits": ("raise SystemExit('no licence')", "SystemExit: no licence"),
+    "a name that we have": (
+        OFF_CAUSES.replace("sample-norm", "thop-prelu"),
+        "ValueError: 'thop-prelu' is declared twice; a cause or a predicted failure has a name of its own",
+    ),
+    "a backend that we have": (
+        OFF_CAUSES.replace('"sample",', '"thop",'),
+        "ValueError: the backend 'thop' of 'sample-tool' is 'thop''s; it has one tool",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "why"), BROKEN_CAUSES.values(), ids=BROKEN_CAUSES)
+def test_broken_causes_cost_those_of_that_package_alone(installed, source, why):
+    modules = {"sample_module": OFF} | ({"sample_causes": source} if source else {})
+    before = causes.declared()
+    installed({"sample": "sample_module:Sample"}, modules, causes={"sample": "sample_causes"})
+
+    with pytest.warns(RuntimeWarning) as warned:
+        check = crosscheck.check(*block(), backends=("sample", "thop"))
+
+    assert [str(each.message) for each in warned] == [
+        f"sample = 'sample_causes' of crosscheck.causes brings no causes: {why}"
+    ]
+    assert (check["sample"].terms, check["sample"].residual) == ((), 32 * 64 - BLOCK["attention"])
+    assert check["thop"].residual == 0
+    assert causes.declared() == before
+
+
+def test_the_command_line_lists_and_explains_them(tmp_path):
+    modules = {"sample_causes": OFF_CAUSES}
+    site = plugins.install(tmp_path / "package", {}, modules, causes={"sample": "sample_causes"})
+
+    listed = cli("list", "causes", paths=[site])
+    explained = cli("explain", "sample-norm", paths=[site])
+
+    (row,) = (line.split() for line in listed.stdout.splitlines() if line.startswith("sample-norm "))
+    assert row[1] == "sample"
+    assert "sample_module.py:11" in explained.stdout
+
+
+def test_the_command_line_lists_ours_where_theirs_are_broken(tmp_path):
+    site = plugins.install(tmp_path / "package", {}, {"sample_causes": "1 / 0"}, causes={"sample": "sample_causes"})
+
+    listed = cli("list", "causes", paths=[site])
+
+    assert listed.returncode == 0
+    assert "thop-layernorm-4" in listed.stdout
+    assert "brings no causes: ZeroDivisionError: division by zero" in listed.stderr

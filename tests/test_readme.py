@@ -19,10 +19,9 @@ from command import cli
 from modules import BLOCK, BLOCK_MACS, block
 
 import crosscheck
-from crosscheck import ledger
+from crosscheck import causes, ledger
 from crosscheck.audit import verdicts
 from crosscheck.backends import registry
-from crosscheck.causes import declare
 from crosscheck.cli import listing
 from crosscheck.models import configs
 from crosscheck.report.pages import scoreboard
@@ -240,9 +239,20 @@ def test_the_example_of_a_claim_can_be_audited(tmp_path):
     assert verdicts.audit(claim, ledger.load(ROOT / "reports" / "sd21-base.json")).verdict == "ambiguous"
 
 
-def test_the_example_of_a_cause_predicts(monkeypatch):
-    monkeypatch.setattr(declare, "CAUSES", declared := {})
-    (example,) = (code for code in blocks("python") if "@cause(" in code)
-    exec(example, {})
+def test_the_example_of_a_cause_predicts():
+    (example,) = (code for code in blocks("python") if ".cause(" in code)
     census = crosscheck.check(torch.nn.Softmax(-1), torch.zeros(3, 5, device="meta"), backends=("aten",)).census
-    assert declared["my-counter-softmax"].predict(census) == 3 * 5
+    with plugins.declared_apart():
+        exec(example, {})
+        (term,) = causes.explain("my-counter", {}, census)
+    assert (term.cause, term.macs) == ("my-counter-softmax", 3 * 5)
+
+
+def test_a_cause_of_a_package_is_found_by_the_entry_point_that_contributing_names():
+    assert f'[project.entry-points."{causes.plugins.GROUP}"]' in CONTRIBUTING
+
+
+def test_torch_is_blind_on_a_cpu_in_the_releases_that_its_cause_names():
+    words = causes.in_words(causes.find("flop_counter-cpu-attention").only_in)
+    ranges = [re.findall(r"\d\.\d+ to \d\.\d+", line) for line in README.splitlines() if "`FlopCounterMode`" in line]
+    assert [*filter(None, ranges)] == [[words.removeprefix("torch ")]] * 2

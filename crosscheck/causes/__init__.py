@@ -1,33 +1,25 @@
 """The knowledge: named, sourced reasons why a counter differs from conv + linear + attention + matmul.
 
 Each cause predicts an exact, signed integer from the census and the installed releases. None is shown the gap. The
-causes of one backend are disjoint: an operation's share is in one of them only.
+causes of one backend are disjoint: an operation's share is in one of them only. Sources are files and lines of the
+release that the `tool.Tool` has, and of torch 2.13.0, where they name no other.
 
-Sources are files and lines of thop 0.1.1.post2209072238, fvcore 0.1.5.post20221221 and torch 2.13.0; of other
-counters the release is named.
+`tool` has a counter's traits and how causes are declared, `reading` what they ask of a census, `releases` conditions on
+what is installed, `plugins` what other packages bring; `shared` and `jit` are about all tools with a trait, the other
+files about a tool each. They import records and errors, and neither torch nor a counter. This is the front door: other
+rooms import from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
 
 from msgspec import structs
-from packaging.requirements import Requirement
 
-from crosscheck.causes import (
-    attention,
-    flop_counter,
-    fvcore,
-    jit,
-    onnx_tool,
-    ptflops,
-    replaced,
-    thop,
-    torchinfo,
-    torchprofile,
-    ultralytics_thop,
-)
-from crosscheck.causes.declare import CAUSES, PREDICTED_FAILURES, Cause, PredictedFailure, ran_for, seen_by
+from crosscheck.causes import plugins
+from crosscheck.causes.releases import Environment, holds, in_words
+from crosscheck.causes.replaced import side_by_side
+from crosscheck.causes.tool import CAUSES, PREDICTED_FAILURES, Cause, PredictedFailure, ran_for, seen_by
 from crosscheck.records import Census, Term
 
 __all__ = [
@@ -36,23 +28,39 @@ __all__ = [
     "Cause",
     "Environment",
     "PredictedFailure",
+    "declared",
     "explain",
     "find",
     "holds",
+    "in_words",
     "predicted",
     "without_attention",
 ]
 
-Environment = Mapping[str, str]
-"""Package -> installed release, as a ledger records it."""
+#: In this order they are imported, so causes are listed and the terms of a ledger follow one another.
+_FILES = (
+    "shared flop_counter fvcore jit onnx_tool onnx_tool_failures ptflops_aten ptflops ptflops_failures "
+    "calflops flops_profiler deepspeed thop thop_failures torchinfo torchprofile torch_flops ultralytics_thop"
+).split()
+for _file in _FILES:
+    importlib.import_module(f"{__name__}.{_file}")
+side_by_side(CAUSES, ("calflops", "flops-profiler", "deepspeed"))
+side_by_side(PREDICTED_FAILURES, ("calflops", "flops-profiler", "deepspeed"))
+
+
+def declared() -> tuple[Cause | PredictedFailure, ...]:
+    """Every cause and every predicted failure, those of other packages too."""
+    plugins.load()
+    return (*CAUSES.values(), *PREDICTED_FAILURES.values())
 
 
 def explain(backend: str, environment: Environment, census: Census) -> tuple[Term, ...]:
     """The causes that fire for ``backend`` on what ran, each with its share of the gap in MACs."""
+    plugins.load()
     ran = ran_for(backend, census)
     looked_at = {"given": census, "ran": ran, "seen": seen_by(backend, ran)}
     terms = (
-        Term(cause=cause.name, macs=cause.predict(looked_at[cause.of]))
+        Term(cause=cause.name, macs=cause.predict(looked_at[cause.looks_at]))
         for cause in CAUSES.values()
         if backend in cause.backends and holds(cause.only_in, environment)
     )
@@ -71,6 +79,7 @@ def without_attention(census: Census) -> Census:
 
 def predicted(backend: str, environment: Environment, census: Census | None) -> tuple[PredictedFailure, ...]:
     """The entries that predict no number of ``backend`` on what ran: which of several comes first, no census tells."""
+    plugins.load()
     return tuple(
         entry
         for entry in PREDICTED_FAILURES.values()
@@ -80,21 +89,5 @@ def predicted(backend: str, environment: Environment, census: Census | None) -> 
 
 def find(name: str) -> Cause | PredictedFailure | None:
     """The cause or the predicted lack of a number called ``name``."""
+    plugins.load()
     return CAUSES.get(name) or PREDICTED_FAILURES.get(name)
-
-
-def holds(condition: str, environment: Environment) -> bool:
-    """Whether installed releases meet ``torch>=2.3,<2.15``, ``no peft`` (is not installed), several joined by ``and``.
-
-    "" always holds.
-    """
-    if not condition:
-        return True
-    first, _, others = condition.partition(" and ")
-    if others:
-        return holds(first, environment) and holds(others, environment)
-    if condition.startswith("no "):
-        return condition.removeprefix("no ") not in environment
-    requirement = Requirement(condition)
-    installed = environment.get(requirement.name)
-    return installed is not None and requirement.specifier.contains(installed, prereleases=True)

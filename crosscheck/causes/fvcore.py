@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from math import prod
 
-from crosscheck.causes.declare import (
+from crosscheck.causes.reading import (
     TENSOR,
-    PredictedFailure,
-    cause,
     complex_as_real,
     einsum,
     elements,
     given,
-    predict_failure,
     products,
     real_macs,
     summed,
     tensor,
     traced,
 )
+from crosscheck.causes.tool import Sees, Tool
 from crosscheck.records import CallRow, Census, ModuleRow, OpRow, UnusedRow
 
-_FVCORE = frozenset({"fvcore", "fvcore-plain", "fvcore-meta"})
+FVCORE = Tool(
+    "fvcore",
+    backends=("fvcore", "fvcore-plain", "fvcore-meta"),
+    release="0.1.5.post20221221",
+    installed="crosscheck",
+    sees=Sees.TRACE,
+    on_meta_alone=("fvcore-meta",),
+    misses_attention=("fvcore-plain", "fvcore-meta"),
+)
 
 
 def _fvcore_norms(census: Census, function: str) -> int:
@@ -36,9 +41,8 @@ def _fvcore_norms(census: Census, function: str) -> int:
     return sum((5 if len(row.shapes) > 1 else 4) * elements(row) for row in rows)
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-layernorm-5",
-    _FVCORE,
     "fvcore charges layer_norm 5 an element with weights, 4 without: operations, not multiply-adds.",
     "fvcore/nn/flop_count.py:38; fvcore/nn/jit_handles.py:230-248",
 )
@@ -46,9 +50,8 @@ def _fvcore_layernorm(census: Census) -> int:
     return _fvcore_norms(census, "layer_norm")
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-groupnorm-5",
-    _FVCORE,
     "fvcore charges group_norm 5 an element with weights, 4 without: operations, not multiply-adds.",
     "fvcore/nn/flop_count.py:37; fvcore/nn/jit_handles.py:230-248",
 )
@@ -56,9 +59,8 @@ def _fvcore_groupnorm(census: Census) -> int:
     return _fvcore_norms(census, "group_norm")
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-batchnorm",
-    _FVCORE,
     "fvcore charges batch_norm 2 an element in evaluation (1 without weights) and 5 in training (4), instance_norm as "
     "in training.",
     "fvcore/nn/flop_count.py:36,39; fvcore/nn/jit_handles.py:251-258",
@@ -75,9 +77,8 @@ def _fvcore_batchnorm(census: Census) -> int:
     return summed(census, charge)
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-upsample",
-    _FVCORE,
     "fvcore charges nearest upsampling 1, bilinear upsampling and grid sampling 4 for each output element.",
     "fvcore/nn/flop_count.py:40-41,43",
 )
@@ -86,9 +87,8 @@ def _fvcore_upsample(census: Census) -> int:
     return sum(each.get(row.aten, 0) * row.count * prod(row.out) for row in census.ops)
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-adaptive-avgpool",
-    _FVCORE,
     "fvcore charges adaptive average pooling 1 for each input element.",
     "fvcore/nn/flop_count.py:42",
 )
@@ -100,9 +100,8 @@ def _fvcore_adaptive_avgpool(census: Census) -> int:
     )
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-einsum",
-    _FVCORE,
     "fvcore takes half of the operations that numpy.einsum_path prints, which are one too many and rounded to four "
     "digits, in an order of contraction that numpy chooses; an einsum that multiplies nothing costs half an operation "
     "an element.",
@@ -132,9 +131,9 @@ def _operations(terms: Sequence[str], output: str, sizes: Mapping[str, int]) -> 
     def contracted(parts: list[frozenset[str]], which: Sequence[int]) -> tuple[int, list[frozenset[str]]]:
         indices = frozenset[str]().union(*(parts[i] for i in which))
         others = [part for i, part in enumerate(parts) if i not in which]
-        kept = indices & result.union(*others)
-        factor = max(1, len(which) - 1) + (kept != indices)
-        return factor * prod(sizes[letter] for letter in indices), [*others, kept]
+        remaining = indices & result.union(*others)
+        factor = max(1, len(which) - 1) + (remaining != indices)
+        return factor * prod(sizes[letter] for letter in indices), [*others, remaining]
 
     operands = [frozenset(term) for term in terms]
     if len(operands) < 3 or frozenset[str]().union(*operands) == result:
@@ -177,9 +176,8 @@ def _fvcore_sees(row: OpRow) -> bool:
     return traced(row) in _FVCORE_HANDLED
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-named-padding",
-    _FVCORE,
     'A convolution with padding="same" or "valid" is traced as aten::_convolution_mode, which has no handle.',
     "fvcore/nn/flop_count.py:29 (aten::_convolution alone)",
 )
@@ -187,12 +185,12 @@ def _fvcore_named_padding(census: Census) -> int:
     return -sum(row.macs for row in census.ops if row.op == "conv" and row.function == "_convolution_mode")
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-meta-no-convolution",
-    frozenset({"fvcore-meta"}),
     "On meta a convolution is a Python function to the tracer, so the trace holds its shape arithmetic and no "
     "convolution: none is counted, silently.",
     "torch/_meta_registrations.py, meta_conv; pytorch #189298",
+    variants=("fvcore-meta",),
     seen_in=("torch<2.5",),
 )
 def _fvcore_meta(census: Census) -> int:
@@ -204,9 +202,8 @@ def _convolutions(census: Census) -> Iterator[OpRow]:
     return (row for row in census.ops if row.op == "conv" and row.function != "_convolution_mode")
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-no-handle",
-    _FVCORE,
     "Products without a handle are not counted: baddbmm, dot, bilinear, the layers of LSTM and GRU.",
     "fvcore/nn/flop_count.py:26-44; listed by unsupported_ops()",
 )
@@ -217,9 +214,8 @@ def _fvcore_no_handle(census: Census) -> int:
 _MATMUL = frozenset("torch.matmul Tensor.matmul Tensor.__matmul__".split())
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-matmul",
-    _FVCORE,
     "fvcore multiplies the elements of a matmul's first operand by the last size of the second: too little where the "
     "first is broadcast.",
     "fvcore/nn/jit_handles.py:226",
@@ -236,9 +232,8 @@ def _matmuls(census: Census) -> Iterator[CallRow]:
     return (call for call in census.calls if call.function in _MATMUL and not call.kernel and call.mapped == 1)
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-unused",
-    _FVCORE,
     "What reaches no output of the model is not in the trace: products, norms and resampling whose result nobody uses.",
     "fvcore/nn/jit_analysis.py:203 (_get_trace_graph); torch/csrc/jit/passes/dead_code_elimination.cpp (2.13.0)",
 )
@@ -268,11 +263,11 @@ def _unused_charge(row: UnusedRow) -> int:
     return first if row.aten == "adaptive_avg_pool2d" else resampled.get(row.aten, 0) * each
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-unused-attention",
-    frozenset({"fvcore"}),
     "Attention that reaches no output of the model is not in the trace.",
     "fvcore/nn/jit_analysis.py:203 (_get_trace_graph); torch/csrc/jit/passes/dead_code_elimination.cpp (2.13.0)",
+    variants=("fvcore",),
 )
 def _fvcore_unused_attention(census: Census) -> int:
     rows = census.graph.unused if census.graph else ()
@@ -283,9 +278,8 @@ def _fvcore_unused_attention(census: Census) -> int:
     )
 
 
-@cause(
+@FVCORE.cause(
     "fvcore-complex-as-real",
-    _FVCORE,
     "A product of complex numbers counts as one multiply-add; it is four. For a convolution torch runs three.",
     "fvcore/nn/jit_handles.py:82-124 (shapes alone); aten/src/ATen/native/Convolution.cpp, complex_convolution",
 )
@@ -293,62 +287,61 @@ def _fvcore_complex(census: Census) -> int:
     return complex_as_real(census, lambda row: _fvcore_sees(row) and row.function != "_convolution_mode")
 
 
-predict_failure(
-    PredictedFailure(
-        name="fvcore-matmul-vector",
-        summary="fvcore asks a matmul's second operand for its last size but one, and a vector has none.",
-        source="fvcore/nn/jit_handles.py:225",
-        backends=_FVCORE,
-        words=re.compile("^IndexError: list index out of range"),
-        applies=lambda census: any(len(tensor(call, 1, "other")) == 1 for call in _matmuls(census)),
-    )
+@FVCORE.fails(
+    "fvcore-matmul-vector",
+    "fvcore asks a matmul's second operand for its last size but one, and a vector has none.",
+    "fvcore/nn/jit_handles.py:225",
+    words="^IndexError: list index out of range",
 )
-predict_failure(
-    PredictedFailure(
-        name="fvcore-out",
-        summary="fvcore takes all inputs of matmul, mm and bmm for operands; with out= there is one more.",
-        source="fvcore/nn/jit_handles.py:119,223-224",
-        backends=_FVCORE,
-        words=re.compile(r"^AssertionError: (3|\[\[)"),
-        applies=lambda census: any(
-            call.function in {"torch.matmul", "torch.mm", "torch.bmm"} and given(call)[1].get("out") == TENSOR
-            for call in census.calls
-        ),
-    )
+def _matmul_vector(census: Census) -> bool:
+    return any(len(tensor(call, 1, "other")) == 1 for call in _matmuls(census))
+
+
+@FVCORE.fails(
+    "fvcore-out",
+    "fvcore takes all inputs of matmul, mm and bmm for operands; with out= there is one more.",
+    "fvcore/nn/jit_handles.py:119,223-224",
+    words=r"^AssertionError: (3|\[\[)",
 )
-predict_failure(
-    PredictedFailure(
-        name="fvcore-bool-number",
-        summary="fvcore counts in a trace by torch.jit, which knows no operator that takes a Python bool for a "
-        "number: masked_fill(mask, False) where 0 would do.",
-        source="torch/csrc/jit/ir/alias_analysis.cpp:623 (2.13.0)",
-        backends=_FVCORE,
-        words=re.compile(r"We don't have an op for aten::\w+"),
-        applies=lambda census: bool(census.bool_numbers),
+def _out(census: Census) -> bool:
+    return any(
+        call.function in {"torch.matmul", "torch.mm", "torch.bmm"} and given(call)[1].get("out") == TENSOR
+        for call in census.calls
     )
+
+
+@FVCORE.fails(
+    "fvcore-bool-number",
+    "fvcore counts in a trace by torch.jit, which knows no operator that takes a Python bool for a "
+    "number: masked_fill(mask, False) where 0 would do.",
+    "torch/csrc/jit/ir/alias_analysis.cpp:623 (2.13.0)",
+    words=r"We don't have an op for aten::\w+",
 )
-predict_failure(
-    PredictedFailure(
-        name="fvcore-meta-assertion",
-        summary="While torch traces, sizes are tensors; the meta kernel of a convolution in two dimensions or more "
-        "asserts on them.",
-        source="torch 2.6.0 torch/_meta_registrations.py, calc_conv_nd_return_shape; pytorch #189298",
-        backends=frozenset({"fvcore-meta"}),
-        words=re.compile(r"AssertionError: tensor\(False\)"),
-        only_in="torch>=2.5,<2.9",
-        applies=lambda census: any(len(row.out) > 3 for row in _convolutions(census)),
-    )
+def _bool_number(census: Census) -> bool:
+    return bool(census.bool_numbers)
+
+
+@FVCORE.fails(
+    "fvcore-meta-assertion",
+    "While torch traces, sizes are tensors; the meta kernel of a convolution in two dimensions or more "
+    "asserts on them.",
+    "torch 2.6.0 torch/_meta_registrations.py, calc_conv_nd_return_shape; pytorch #189298",
+    words=r"AssertionError: tensor\(False\)",
+    variants=("fvcore-meta",),
+    only_in="torch>=2.5,<2.9",
 )
-predict_failure(
-    PredictedFailure(
-        name="fvcore-meta-tensor-condition",
-        summary="While torch traces, sizes are tensors; the meta kernel of a convolution checks them with a "
-        "condition that has to be a bool.",
-        source="torch/_meta_registrations.py, calc_conv_nd_return_shape; torch/__init__.py, _check_with; "
-        "pytorch #189298",
-        backends=frozenset({"fvcore-meta"}),
-        words=re.compile("TypeError: cond must be a bool"),
-        only_in="torch>=2.9",
-        applies=lambda census: any(True for _ in _convolutions(census)),
-    )
+def _meta_assertion(census: Census) -> bool:
+    return any(len(row.out) > 3 for row in _convolutions(census))
+
+
+@FVCORE.fails(
+    "fvcore-meta-tensor-condition",
+    "While torch traces, sizes are tensors; the meta kernel of a convolution checks them with a "
+    "condition that has to be a bool.",
+    "torch/_meta_registrations.py, calc_conv_nd_return_shape; torch/__init__.py, _check_with; pytorch #189298",
+    words="TypeError: cond must be a bool",
+    variants=("fvcore-meta",),
+    only_in="torch>=2.9",
 )
+def _meta_tensor_condition(census: Census) -> bool:
+    return any(True for _ in _convolutions(census))

@@ -1,119 +1,41 @@
-"""ptflops: hooks and replaced functions, or six operators of aten; biases counted."""
+"""ptflops' engine for PyTorch: hooks and replaced functions; biases counted.
+
+A hook of a module of exactly one of its classes counts by the arguments of the one function that such a module calls; a
+replaced function counts wherever it is called.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from math import prod
 
-from crosscheck.causes.declare import (
-    PredictedFailure,
-    argument,
-    by_name,
-    cause,
-    complex_as_real,
-    given,
-    has_compiled,
-    has_lazy,
-    is_one_of,
-    predict_failure,
-    products,
-    projects_state,
-    real_macs,
-    tensor,
-    without_batch,
-    without_padding,
-)
+from crosscheck.causes.reading import argument, is_one_of, products, projects_state, real_macs, tensor, without_batch
+from crosscheck.causes.tool import Sees, Tool
 from crosscheck.records import CallRow, Census, ModuleRow, OpRow
 
-_ATEN = frozenset({"ptflops-aten"})
-_HANDLED = frozenset("mm matmul addmm bmm convolution _convolution".split())
-
-
-@cause(
-    "ptflops-aten-bias",
-    _ATEN,
-    "ptflops counts the bias of a linear layer or a convolution as a MAC for each output element, and likewise what "
-    "addmm adds.",
-    "ptflops/aten_ops.py:51-52,93-94 (0.7.5)",
+PTFLOPS = Tool(
+    "ptflops",
+    backends=("ptflops",),
+    release="0.7.5",
+    installed="crosscheck[counters]",
+    sees=Sees.MODULES | Sees.FUNCTIONS,
+    evaluates=True,
 )
-def _bias(census: Census) -> int:
-    return sum(row.count * prod(row.out) for row in products(census) if _has_bias(row))
-
-
-def _has_bias(row: OpRow) -> bool:
-    return row.aten == "addmm" or (row.aten in {"convolution", "_convolution"} and len(row.shapes) == 3)
-
-
-@cause(
-    "ptflops-aten-fused-attention",
-    _ATEN,
-    "The fused kernels of scaled_dot_product_attention have no rule, so on a CPU attention counts as 0, silently; on "
-    "meta it is two products, which have one.",
-    "ptflops/aten_ops.py:109-116 (0.7.5)",
-)
-def _fused_attention(census: Census) -> int:
-    return -sum(row.macs for row in products(census) if _is_fused(row))
-
-
-def _is_fused(row: OpRow) -> bool:
-    return row.aten.startswith("_scaled_dot_product")
-
-
-@cause(
-    "ptflops-aten-no-rule",
-    _ATEN,
-    "Products other than mm, addmm, bmm and convolutions have no rule: baddbmm, matrix-vector and outer products, "
-    "in-place ones, the fused kernels of nn.MultiheadAttention, nn.TransformerEncoderLayer and LSTM.",
-    "ptflops/aten_ops.py:109-116 (0.7.5)",
-)
-def _no_rule(census: Census) -> int:
-    return -sum(row.macs for row in products(census) if row.aten not in _HANDLED and not _is_fused(row))
-
-
-@cause(
-    "ptflops-aten-complex-as-real",
-    _ATEN,
-    "A product of complex numbers counts as one multiply-add; it is four. For a convolution torch runs three.",
-    "ptflops/aten_ops.py:23-106 (0.7.5), of shapes alone; aten/src/ATen/native/Convolution.cpp, complex_convolution",
-)
-def _complex(census: Census) -> int:
-    return complex_as_real(census, lambda row: row.aten in _HANDLED)
-
-
-predict_failure(
-    PredictedFailure(
-        name="ptflops-aten-lazy",
-        summary="ptflops counts the parameters before the first forward, when those of a lazy module have no size.",
-        source="ptflops/aten_engine.py:113; ptflops/pytorch_engine.py:162 (0.7.5)",
-        backends=_ATEN,
-        words=re.compile("Attempted to use an uninitialized parameter"),
-        applies=has_lazy,
-    )
-)
-
-
-# -- the pytorch engine ------------------------------------------------------------------------------------------------
-#
-# A hook of a module of exactly one of its classes counts by the arguments of the one function that such a module calls;
-# a replaced function counts wherever it is called.
-
-_PYTORCH = frozenset({"ptflops"})
 _CONVS = "F.conv1d F.conv2d F.conv3d F.conv_transpose1d F.conv_transpose2d F.conv_transpose3d".split()
 _POOLS = [f"F.{kind}_pool{n}d" for kind in "avg max adaptive_avg adaptive_max".split() for n in (1, 2, 3)]
-_NORMS = {
+NORMS = {
     "F.batch_norm": "BatchNorm1d BatchNorm2d BatchNorm3d",
     "F.instance_norm": "InstanceNorm1d InstanceNorm2d InstanceNorm3d",
     "F.group_norm": "GroupNorm",
     "F.layer_norm": "LayerNorm",
 }
 #: Function -> the modules that call it and have a hook.
-_HOOKED = {
+HOOKED = {
     "F.linear": "Linear",
     **dict.fromkeys(_CONVS[:3], "Conv1d Conv2d Conv3d"),
     **dict.fromkeys(_CONVS[3:], "ConvTranspose1d ConvTranspose2d ConvTranspose3d"),
-    **_NORMS,
+    **NORMS,
     "F.relu": "ReLU",
     "F.prelu": "PReLU",
     "F.elu": "ELU",
@@ -132,8 +54,8 @@ _MATMULS = frozenset("torch.matmul Tensor.matmul torch.mm Tensor.mm torch.bmm Te
 _ADDMMS = frozenset("torch.addmm Tensor.addmm torch.baddbmm".split())
 _ELEMENTWISE = frozenset("torch.mul Tensor.mul torch.add Tensor.add".split())
 _INPUT = frozenset({*"F.relu F.prelu F.elu F.relu6 F.gelu F.silu F.softmax".split(), *_POOLS})
-_RESIZING = frozenset({"F.interpolate", "F.upsample"})
-_REPLACED = _MATMULS | _ADDMMS | _ELEMENTWISE | _INPUT | _RESIZING
+RESIZING = frozenset({"F.interpolate", "F.upsample"})
+_REPLACED = _MATMULS | _ADDMMS | _ELEMENTWISE | _INPUT | RESIZING
 
 
 def _hooked(census: Census) -> Iterator[CallRow]:
@@ -141,7 +63,7 @@ def _hooked(census: Census) -> Iterator[CallRow]:
     return (
         call
         for call in census.calls
-        if call.function in _HOOKED and is_one_of(census.modules[call.module], _HOOKED[call.function])
+        if call.function in HOOKED and is_one_of(census.modules[call.module], HOOKED[call.function])
     )
 
 
@@ -157,7 +79,7 @@ def _by_module(call: CallRow, module: ModuleRow) -> int:
         return call.count * prod(call.out[1:])
     if call.function == "F.multi_head_attention_forward":
         return _multi_head(call, module)
-    weighted = call.function in _NORMS and call.function != "F.layer_norm" and module.params
+    weighted = call.function in NORMS and call.function != "F.layer_norm" and module.params
     return (2 if weighted else 1) * _numel(call)
 
 
@@ -199,7 +121,7 @@ def _by_function(call: CallRow) -> int:
         return call.count * (prod(tensor(call, 1, "mat1")) * tensor(call, 2, "mat2")[-1] + _added(call))
     if call.function in _ELEMENTWISE:
         return _elementwise(call)
-    return int(_resized(call)) if call.function in _RESIZING else _numel(call)
+    return int(_resized(call)) if call.function in RESIZING else _numel(call)
 
 
 def _resized(call: CallRow) -> float:
@@ -230,9 +152,8 @@ def _replaced(census: Census, names: frozenset[str] | set[str] = _REPLACED) -> I
     return (call for call in census.calls if call.function in names and not call.kernel)
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-bias",
-    _PYTORCH,
     "ptflops counts the bias of nn.Linear and the convolutions as a MAC for each output element, and what addmm and "
     "baddbmm add as one for each of its elements.",
     "ptflops/pytorch_ops.py:41-43,85-90,390-394 (0.7.5)",
@@ -242,9 +163,8 @@ def _pytorch_bias(census: Census) -> int:
     return layers + sum(call.count * _added(call) for call in _replaced(census, _ADDMMS))
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-unbatched-convolution",
-    _PYTORCH,
     "ptflops takes the first size of a convolution's input for the batch, which without one is the channels, and "
     "leaves the next out.",
     "ptflops/pytorch_ops.py:65,77-83 (0.7.5)",
@@ -254,9 +174,8 @@ def _unbatched(census: Census) -> int:
     return sum(_products(call) - real_macs(call) for call in calls)
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-attention",
-    _PYTORCH,
     "scaled_dot_product_attention is no module and none of the functions that ptflops replaces: attention counts as 0, "
     "silently.",
     "ptflops/pytorch_engine.py:348-390,434-456 (0.7.5)",
@@ -265,22 +184,20 @@ def _attention(census: Census) -> int:
     return -sum(row.macs for row in products(census) if row.op == "attention")
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-no-rule",
-    _PYTORCH,
     "Products outside modules of its exact classes and outside the functions that ptflops replaces count as 0: "
     "F.linear and F.conv2d, subclasses, modules whose forward is called directly, a @ b, einsum, torch.mv.",
     "ptflops/pytorch_engine.py:223-229,348-349,434-456 (0.7.5)",
 )
 def _pytorch_no_rule(census: Census) -> int:
     seen = sum(call.macs for call in _hooked(census)) + sum(call.macs for call in _replaced(census))
-    in_modules = sum(_recurrent_products(census))
+    in_modules = sum(row.macs for _, row in _recurrent_rows(census))
     return seen + in_modules - sum(row.macs for row in products(census) if row.op != "attention")
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-matmul",
-    _PYTORCH,
     "ptflops multiplies the elements of the first operand by the last size of the second: too little where the first "
     "is broadcast, too much where the second is a vector.",
     "ptflops/pytorch_ops.py:385-387 (0.7.5)",
@@ -290,9 +207,8 @@ def _matmul(census: Census) -> int:
     return sum(_by_function(call) - real_macs(call) for call in calls)
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-vmap",
-    _PYTORCH,
     "Inside of torch.vmap tensors show their shapes without the mapped dimension, by which ptflops counts.",
     "ptflops/pytorch_ops.py:35-43,60-92,385-394 (0.7.5), of shapes alone; torch/_functorch/vmap.py (2.13.0)",
 )
@@ -306,15 +222,14 @@ def _vmap(census: Census) -> int:
     )
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-norm",
-    _PYTORCH,
     "ptflops charges nn.BatchNorm, nn.InstanceNorm and nn.GroupNorm 2 MACs an element with weights and 1 without, "
     "nn.LayerNorm always 1.",
     "ptflops/pytorch_ops.py:51-57,296-304 (0.7.5)",
 )
 def _norm(census: Census) -> int:
-    return _modules(census, _NORMS)
+    return _modules(census, NORMS)
 
 
 def _modules(census: Census, names: object) -> int:
@@ -322,9 +237,8 @@ def _modules(census: Census, names: object) -> int:
     return sum(_by_module(call, census.modules[call.module]) for call in calls)
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-activation",
-    _PYTORCH,
     "ptflops charges F.relu, prelu, elu, relu6, gelu, silu and softmax 1 MAC an element.",
     "ptflops/pytorch_ops.py:347-348,422-450 (0.7.5)",
 )
@@ -332,9 +246,8 @@ def _activation(census: Census) -> int:
     return sum(map(_by_function, _replaced(census, _INPUT - frozenset(_POOLS))))
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-activation-module",
-    _PYTORCH,
     "ptflops charges modules such as nn.ReLU and nn.GELU 1 MAC an element by a hook, and the function that they call "
     "once more.",
     "ptflops/pytorch_ops.py:30-32,276-281,323-324 (0.7.5)",
@@ -343,9 +256,8 @@ def _activation_module(census: Census) -> int:
     return _modules(census, "F.relu F.prelu F.elu F.leaky_relu F.hardtanh F.gelu".split())
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-pool",
-    _PYTORCH,
     "ptflops charges pools 1 MAC an input element as functions, and those of torch.nn once more by a hook.",
     "ptflops/pytorch_ops.py:46-48,283-294,430-441 (0.7.5)",
 )
@@ -353,20 +265,18 @@ def _pool(census: Census) -> int:
     return sum(_by_function(call) for call in _replaced(census, frozenset(_POOLS))) + _modules(census, _POOLS)
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-upsample",
-    _PYTORCH,
     "ptflops charges F.interpolate 1 MAC an output element, and nn.Upsample those of the first of its batch once more.",
     "ptflops/pytorch_ops.py:21-27,351-382 (0.7.5)",
 )
 def _upsample(census: Census) -> int:
-    functions = int(sum(map(_resized, _replaced(census, _RESIZING))))  # a sum of all, and then no fraction
+    functions = int(sum(map(_resized, _replaced(census, RESIZING))))  # a sum of all, and then no fraction
     return functions + _modules(census, {"F.interpolate"})
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-elementwise",
-    _PYTORCH,
     "ptflops charges torch.mul and torch.add 1 MAC an element, of sizes that it compares from the first; the operators "
     "* and + it does not see.",
     "ptflops/pytorch_ops.py:397-419 (0.7.5)",
@@ -375,9 +285,8 @@ def _mul_add(census: Census) -> int:
     return sum(map(_by_function, _replaced(census, _ELEMENTWISE)))
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-multihead-attention",
-    _PYTORCH,
     "ptflops reckons nn.MultiheadAttention as a whole, with biases, scaling and softmax, and counts the products that "
     "it sees in it besides.",
     "ptflops/pytorch_ops.py:180-243 (0.7.5)",
@@ -386,9 +295,8 @@ def _multihead(census: Census) -> int:
     return _modules(census, {"F.multi_head_attention_forward"})
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-recurrent",
-    _PYTORCH,
     "ptflops adds to the products of nn.RNN, nn.LSTM, nn.GRU and their cells what they do to each element, and biases.",
     "ptflops/pytorch_ops.py:105-177 (0.7.5)",
 )
@@ -396,9 +304,8 @@ def _recurrent(census: Census) -> int:
     return int(sum(_recurrent_extras(census, cell, row) for cell, row in _recurrent_rows(census)))
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-lstm-projection",
-    _PYTORCH,
     "ptflops leaves out the product by which an nn.LSTM with proj_size projects its states.",
     "ptflops/pytorch_ops.py:105-109,143-150 (0.7.5)",
 )
@@ -406,9 +313,8 @@ def _projection(census: Census) -> int:
     return -sum(row.macs for _, row in _recurrent_rows(census) if projects_state(row, census.modules[row.module]))
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-unbatched-recurrent",
-    _PYTORCH,
     "ptflops multiplies by both leading sizes of the input of nn.RNN, nn.GRU and nn.LSTM; without a batch they are the "
     "steps and the width.",
     "ptflops/pytorch_ops.py:138-140,156-157 (0.7.5)",
@@ -427,10 +333,6 @@ def _recurrent_rows(census: Census) -> Iterator[tuple[str, OpRow]]:
         for cell in _CELLS:
             if is_one_of(census.modules[row.module], f"{cell} {cell}Cell") and not row.direct:
                 yield cell, row
-
-
-def _recurrent_products(census: Census) -> Iterator[int]:
-    return (row.macs for _, row in _recurrent_rows(census))
 
 
 def _recurrent_charge(census: Census, cell: str, row: OpRow) -> Fraction:
@@ -459,9 +361,8 @@ def _is_biased(census: Census, module: int) -> bool:
     return weights != row.params * row.calls * len(row.paths)
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-meta-kernels",
-    _PYTORCH,
     "On meta many of torch's kernels are written in Python and call functions that ptflops has replaced: what those do "
     "counts too.",
     "ptflops/pytorch_engine.py:342-345 (0.7.5)",
@@ -470,140 +371,24 @@ def _kernels(census: Census) -> int:
     return sum(_by_function(call) for call in census.calls if call.kernel and call.function in _REPLACED)
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-shared-module",
-    _PYTORCH,
     "A module that several parents share is summed under each, with all of its calls.",
     "ptflops/pytorch_engine.py:96-103 (0.7.5)",
 )
 def _shared(census: Census) -> int:
     modules = census.modules
-    again = sum((modules[call.module].visits - 1) * _by_module(call, modules[call.module]) for call in _hooked(census))
+    layers = sum((modules[call.module].visits - 1) * _by_module(call, modules[call.module]) for call in _hooked(census))
     recurrent = sum(
         (modules[row.module].visits - 1) * _recurrent_charge(census, cell, row) for cell, row in _recurrent_rows(census)
     )
-    return int(again + recurrent)
+    return int(layers + recurrent)
 
 
-@cause(
+@PTFLOPS.cause(
     "ptflops-complex-as-real",
-    _PYTORCH,
     "A product of complex numbers counts as one multiply-add; it is four.",
     "ptflops/pytorch_ops.py:35-43,60-92,385-394 (0.7.5), of shapes alone",
 )
 def _pytorch_complex(census: Census) -> int:
     return sum(real_macs(call) - call.macs for calls in (_hooked(census), _replaced(census)) for call in calls)
-
-
-def _fails(name: str, summary: str, source: str, words: str, applies: Callable[[CallRow], bool]) -> None:
-    predict_failure(
-        PredictedFailure(
-            name=name,
-            summary=summary,
-            source=source,
-            backends=_PYTORCH,
-            words=re.compile(words),
-            applies=lambda census: any(map(applies, census.calls)),
-        )
-    )
-
-
-_fails(
-    "ptflops-scale-factors",
-    "ptflops takes scale factors that are no tuple for one number: a list is none.",
-    "ptflops/pytorch_ops.py:377-380 (0.7.5)",
-    r"unsupported operand type\(s\) for \*\* or pow\(\): 'list'",
-    lambda call: (
-        call.function in _RESIZING
-        and argument(call, 1, "size") is None
-        and isinstance(argument(call, 2, "scale_factor"), list)
-    ),
-)
-_fails(
-    "ptflops-unbatched-attention",
-    "ptflops asks the inputs of nn.MultiheadAttention for a third size, which without a batch they lack.",
-    "ptflops/pytorch_ops.py:194-196 (0.7.5)",
-    "IndexError'>: tuple index out of range",
-    lambda call: call.function == "F.multi_head_attention_forward" and len(call.shapes[0]) < 3,
-)
-_fails(
-    "ptflops-baddbmm-by-name",
-    "ptflops' function for addmm and baddbmm has other names for the operands of baddbmm.",
-    "ptflops/pytorch_ops.py:390 (0.7.5)",
-    r"_addmm_tensor_flops_hook\(\) got an unexpected keyword argument",
-    lambda call: call.function == "torch.baddbmm" and bool({"batch1", "batch2"} & given(call)[1].keys()),
-)
-_RECURRENT = "RNN GRU LSTM RNNCell GRUCell LSTMCell"
-#: Classes whose hook reads the first input.
-_READ = " ".join(
-    (
-        _RECURRENT,
-        *_NORMS.values(),
-        *(_HOOKED[f"F.{name}"] for name in "linear conv1d conv_transpose1d avg_pool1d".split()),
-    )
-)
-predict_failure(
-    PredictedFailure(
-        name="ptflops-input-by-name",
-        summary="ptflops' hooks take a layer's input by position, and hooks are given none by name: conv(input=x).",
-        source="ptflops/pytorch_ops.py:36,47,52,63,138,165 (0.7.5)",
-        backends=_PYTORCH,
-        words=re.compile("IndexError'>: tuple index out of range"),
-        applies=lambda census: any(by_name(module, _READ) for module in census.modules),
-    )
-)
-predict_failure(
-    PredictedFailure(
-        name="ptflops-attention-by-name",
-        summary="ptflops' hook of nn.MultiheadAttention takes three inputs by position, no more and no less.",
-        source="ptflops/pytorch_ops.py:183 (0.7.5)",
-        backends=_PYTORCH,
-        words=re.compile(r"ValueError'>: (not enough|too many) values to unpack \(expected 3"),
-        applies=lambda census: any(
-            is_one_of(module, "MultiheadAttention") and {*module.positional_counts} - {3} for module in census.modules
-        ),
-    )
-)
-predict_failure(
-    PredictedFailure(
-        name="ptflops-packed-sequence",
-        summary="ptflops asks the input of a recurrent layer for its shape, and a packed sequence has none.",
-        source="ptflops/pytorch_ops.py:139 (0.7.5)",
-        backends=_PYTORCH,
-        words=re.compile("'PackedSequence' object has no attribute 'shape'"),
-        applies=lambda census: any(
-            module.packed_outputs and is_one_of(module, _RECURRENT) for module in census.modules
-        ),
-    )
-)
-predict_failure(
-    PredictedFailure(
-        name="ptflops-lazy",
-        summary="ptflops prepares the modules of its classes before the first forward, when a lazy one is of another.",
-        source="ptflops/pytorch_engine.py:98,307 (0.7.5)",
-        backends=_PYTORCH,
-        words=re.compile("has no attribute '__flops__'"),
-        applies=has_lazy,
-    )
-)
-predict_failure(
-    PredictedFailure(
-        name="ptflops-compiled",
-        summary="ptflops puts objects without a name in the place of functions; torch.compile asks for their names.",
-        source="ptflops/pytorch_engine.py:336-345 (0.7.5)",
-        backends=_PYTORCH,
-        words=re.compile("'torch_function_wrapper' object has no attribute '__name__'"),
-        applies=has_compiled,
-    )
-)
-predict_failure(
-    PredictedFailure(
-        name="ptflops-padding",
-        summary="nn.TransformerEncoder makes a nested tensor of tokens without padding, which has no sizes, and "
-        "ptflops asks for them.",
-        source="ptflops/pytorch_ops.py:36-40 (0.7.5); torch/nn/modules/transformer.py:527-531 (2.13.0)",
-        backends=_PYTORCH,
-        words=re.compile("NestedTensorImpl doesn't support sizes"),
-        applies=lambda census: bool(without_padding(census)),
-    )
-)

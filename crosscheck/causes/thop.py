@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from fractions import Fraction
 from math import prod
 
-from crosscheck.causes.declare import (
+from crosscheck.causes.reading import (
     GATES,
-    PredictedFailure,
     as_real,
     attention_macs,
-    by_name,
-    cause,
     complex_as_real,
     elements,
     gate_charges,
-    has_compiled,
-    has_scripted,
     is_one_of,
-    predict_failure,
     products,
     projects_state,
     summed,
     without_batch,
 )
+from crosscheck.causes.tool import Sees, Tool
 from crosscheck.records import Census, ModuleRow, OpRow
 
-_THOP = frozenset({"thop", "thop-plain", "thop-query-only"})
+THOP = Tool(
+    "thop",
+    backends=("thop", "thop-plain", "thop-query-only"),
+    release="0.1.1.post2209072238",
+    installed="crosscheck",
+    sees=Sees.MODULES,
+    evaluates=True,
+    misses_attention=("thop-plain",),
+    attention_by_query=("thop-query-only",),
+)
 
 Share = Callable[[OpRow, ModuleRow], int | Fraction]
 """MACs that one row of operations adds to a gap, given the modules it ran in."""
 
 _THOP_CHARGES: list[Share] = []
-_CONVS = "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d"
-_RECURRENT = " ".join(GATES)
+CONVS = "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d"
+RECURRENT = " ".join(GATES)
+UPSAMPLES = "Upsample UpsamplingBilinear2d UpsamplingNearest2d"
 
 
 def _thop_charge(name: str, classes: str, summary: str, source: str) -> Callable[[Share], Share]:
@@ -46,7 +50,7 @@ def _thop_charge(name: str, classes: str, summary: str, source: str) -> Callable
             return share(row, module) if is_one_of(module, classes) and not row.direct else 0
 
         _THOP_CHARGES.append(hooked)
-        cause(name, _THOP, summary, source)(lambda census: summed(census, hooked))
+        THOP.cause(name, summary, source)(lambda census: summed(census, hooked))
         return share
 
     return add
@@ -88,12 +92,13 @@ _UPSAMPLE = {"upsample_nearest": 1, "upsample_linear1d": 5, "upsample_bilinear2d
 
 @_thop_charge(
     "thop-upsample",
-    "Upsample UpsamplingBilinear2d UpsamplingNearest2d",
+    UPSAMPLES,
     "thop charges nn.Upsample 1 (nearest), 5 (linear), 11 (bilinear) or 259 (bicubic) MACs an output element; "
     "F.interpolate is not seen.",
     "thop/vision/calc_func.py:75-87",
 )
-def _thop_upsample(row: OpRow, module: ModuleRow) -> int:
+def upsampled(row: OpRow, module: ModuleRow) -> int:
+    """MACs that thop charges for a row of operations in a module of `UPSAMPLES`."""
     each = next((macs for name, macs in _UPSAMPLE.items() if row.aten.startswith(name)), 0)
     return each * row.count * prod(row.out)
 
@@ -183,7 +188,7 @@ def _unbatched(row: OpRow, module: ModuleRow) -> bool:
 
 @_thop_charge(
     "thop-recurrent",
-    _RECURRENT,
+    RECURRENT,
     "thop adds the biases, gates and states of RNN (1 an element of the state, 3 with biases), GRU (7, 13) and LSTM "
     "(8, 16).",
     "thop/rnn_hooks.py:6-75",
@@ -244,8 +249,8 @@ def _thop_rule(row: OpRow, module: ModuleRow) -> bool:
     """Whether a product ran in a module of a class with a rule for it."""
     return (
         (row.op == "linear" and row.function == "linear" and is_one_of(module, "Linear"))
-        or (row.op == "conv" and is_one_of(module, _CONVS))
-        or is_one_of(module, _RECURRENT)
+        or (row.op == "conv" and is_one_of(module, CONVS))
+        or is_one_of(module, RECURRENT)
     )
 
 
@@ -267,9 +272,8 @@ def _eager_attention(row: OpRow, module: ModuleRow) -> bool:
     return attention and row.aten in {"bmm", "baddbmm"}
 
 
-@cause(
+@THOP.cause(
     "thop-lora-compatible",
-    _THOP,
     "diffusers made convolutions and linear layers of LoRACompatibleConv and LoRACompatibleLinear, unless peft was "
     "there from 0.22: subclasses, for which thop has no rule, so that it counts almost nothing of a UNet.",
     "thop/profile.py:188 (type(m) in register_hooks); diffusers 0.21.4 models/lora.py:103,170",
@@ -279,9 +283,8 @@ def _thop_lora_compatible(census: Census) -> int:
     return -_thop_missed(census, _lora_compatible)
 
 
-@cause(
+@THOP.cause(
     "thop-eager-attention",
-    _THOP,
     "transformers wrote attention out as two products before CLIP took scaled_dot_product_attention: functional calls, "
     "which thop does not see, and the patch of scaled_dot_product_attention adds nothing.",
     "thop/profile.py:188 (hooks only); transformers 4.42.4 models/clip/modeling_clip.py:273,313",
@@ -291,9 +294,8 @@ def _thop_eager_attention(census: Census) -> int:
     return -_thop_missed(census, _eager_attention)
 
 
-@cause(
+@THOP.cause(
     "thop-no-rule",
-    _THOP,
     "Products outside the exact classes that thop has rules for are not counted: F.linear, matmul, einsum, subclasses "
     "of nn.Linear and nn.Conv2d, nn.MultiheadAttention.",
     "thop/profile.py:188 (type(m) in register_hooks)",
@@ -304,30 +306,29 @@ def _thop_no_rule(census: Census) -> int:
     )
 
 
-@cause(
+@THOP.cause(
     "thop-attention-unpatched",
-    frozenset({"thop", "thop-query-only"}),
     "Attention called by a name that was imported from torch, not looked up on torch.nn.functional, passes the patch.",
     "torch/nn/functional.py (the attribute that is patched is one name of several)",
+    variants=("thop", "thop-query-only"),
 )
 def _thop_unpatched(census: Census) -> int:
     return sum(row.macs for row in census.attention) - attention_macs(census)
 
 
-@cause(
+@THOP.cause(
     "thop-native-attention",
-    frozenset({"thop", "thop-query-only"}),
     "thop counts in evaluation and without gradients, where torch runs nn.MultiheadAttention on a CPU as one kernel: "
     "no scaled_dot_product_attention is called, and the patch adds nothing.",
     "thop/profile.py:208,211; torch/nn/modules/activation.py:1433",
+    variants=("thop", "thop-query-only"),
 )
 def _thop_native(census: Census) -> int:
     return -sum(row.macs for row in products(census) if row.op == "attention" and census.modules[row.module].native)
 
 
-@cause(
+@THOP.cause(
     "thop-direct-forward",
-    _THOP,
     "A module whose forward is called directly, not through __call__, fires no hook.",
     "torch/nn/modules/module.py, _call_impl (hooks run there)",
 )
@@ -335,9 +336,8 @@ def _thop_direct(census: Census) -> int:
     return -sum(row.macs for row in products(census) if row.direct and _thop_rule(row, census.modules[row.module]))
 
 
-@cause(
+@THOP.cause(
     "thop-shared-module",
-    _THOP,
     "A module that several parents share gets a hook from each and is summed under each: twice shared counts 4 times.",
     "thop/profile.py:209 (model.apply registers a hook a visit); thop/profile.py:214-233 (dfs_count adds a visit)",
 )
@@ -349,9 +349,8 @@ def _thop_shared(census: Census) -> int:
     return summed(census, charged)
 
 
-@cause(
+@THOP.cause(
     "thop-vmap",
-    _THOP,
     "Inside of torch.vmap tensors show their shapes without the mapped dimension, by which thop counts.",
     "thop/vision/basic_hooks.py:29-30,66,85,101,110,116-120,136,145 (shapes alone); torch/_functorch/vmap.py (2.13.0)",
 )
@@ -365,9 +364,8 @@ def _thop_whole(row: OpRow, module: ModuleRow) -> int | Fraction:
     return module.visits**2 * (counted + sum(charge(row, module) for charge in _THOP_CHARGES))
 
 
-@cause(
+@THOP.cause(
     "thop-padding",
-    _THOP,
     "In evaluation and without gradients nn.TransformerEncoder leaves out the tokens that its mask calls padding, on "
     "real tensors, and thop counts the others.",
     "thop/profile.py:208,211; torch/nn/modules/transformer.py:527-531 (2.13.0)",
@@ -376,79 +374,10 @@ def _thop_padding(census: Census) -> int:
     return summed(census, lambda row, module: _thop_whole(row, module) * (Fraction(*module.tokens or (1, 1)) - 1))
 
 
-@cause(
+@THOP.cause(
     "thop-complex-as-real",
-    _THOP,
     "A product of complex numbers counts as one multiply-add; it is four.",
     "thop/vision/calc_func.py:90-91 (shapes alone)",
 )
 def _thop_complex(census: Census) -> int:
     return complex_as_real(census, lambda row: not row.direct and _thop_rule(row, census.modules[row.module]), as_real)
-
-
-predict_failure(
-    PredictedFailure(
-        name="thop-compiled",
-        summary="A compiled module hands attributes on to the module inside it, so that thop registers its buffer "
-        "there twice.",
-        source="thop/profile.py:174 (register_buffer); torch/_dynamo/eval_frame.py, OptimizedModule",
-        backends=_THOP,
-        words=re.compile("attribute 'total_ops' already exists"),
-        applies=has_compiled,
-    )
-)
-predict_failure(
-    PredictedFailure(
-        name="thop-scripted",
-        summary="A scripted module takes no new buffer, and thop registers one in every module.",
-        source="thop/profile.py:174 (register_buffer); torch/jit/_script.py, RecursiveScriptModule",
-        backends=_THOP,
-        words=re.compile("Can't add a new parameter after ScriptModule construction"),
-        applies=has_scripted,
-    )
-)
-
-
-#: Classes whose hook reads the first input, as far as it counts.
-_READ = (
-    f"{_CONVS} {_RECURRENT} BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d "
-    "SyncBatchNorm LayerNorm PReLU LeakyReLU Softmax AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d"
-)
-_UPSAMPLED = "Upsample UpsamplingBilinear2d UpsamplingNearest2d"
-
-
-def _thop_reads_nothing(census: Census) -> bool:
-    read = any(by_name(module, _READ) for module in census.modules)
-    return read or any(
-        by_name(census.modules[row.module], _UPSAMPLED) and _thop_upsample(row, census.modules[row.module])
-        for row in census.ops
-    )
-
-
-predict_failure(
-    PredictedFailure(
-        name="thop-input-by-name",
-        summary="thop's hooks take a layer's input by position, and hooks are given none by name: conv(input=x).",
-        source="thop/vision/basic_hooks.py:23,64,83,91,99,116,135; thop/rnn_hooks.py:18,50,81,93; "
-        "torch/nn/modules/module.py, _call_impl",
-        backends=_THOP,
-        words=re.compile("^IndexError: tuple index out of range"),
-        applies=_thop_reads_nothing,
-    )
-)
-_WITHOUT_MACS = (
-    "ZeroPad2d ReLU ReLU6 MaxPool1d MaxPool2d MaxPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d "
-    "AvgPool1d AvgPool2d AvgPool3d Dropout Sequential PixelShuffle Linear"
-)
-predict_failure(
-    PredictedFailure(
-        name="thop-gradient",
-        summary="thop's hooks add to a buffer in place, which torch.func.grad, vjp, jvp and their kind forbid.",
-        source="thop/vision/basic_hooks.py:28,69,87,103,111,121,136,147 (in place)",
-        backends=_THOP,
-        words=re.compile("that would mutate a captured Tensor"),
-        applies=lambda census: any(
-            module.derived and is_one_of(module, f"{_READ} {_UPSAMPLED} {_WITHOUT_MACS}") for module in census.modules
-        ),
-    )
-)

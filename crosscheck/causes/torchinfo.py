@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from math import prod
 
-from crosscheck.causes.declare import (
-    PredictedFailure,
-    as_real,
-    cause,
-    complex_as_real,
-    has_compiled,
-    predict_failure,
-    products,
-)
+from crosscheck.causes.reading import as_real, complex_as_real, has_compiled, products
+from crosscheck.causes.tool import Sees, Tool
 from crosscheck.records import Census, ModuleRow, OpRow, Shape
 
-_TORCHINFO = frozenset({"torchinfo"})
+TORCHINFO = Tool(
+    "torchinfo",
+    backends=("torchinfo",),
+    release="1.8.0",
+    installed="crosscheck[counters]",
+    sees=Sees.MODULES,
+    evaluates=True,
+    misses_attention=("torchinfo",),
+)
 
 
 def _is_hooked(module: ModuleRow) -> bool:
@@ -70,9 +70,8 @@ def _is_layers_own(row: OpRow) -> bool:
     return row.op != "attention" and not row.direct
 
 
-@cause(
+@TORCHINFO.cause(
     "torchinfo-linear-tokens",
-    _TORCHINFO,
     "torchinfo charges a layer its weights once for each index of its output's first dimension: the tokens of a "
     "transformer, a second dimension, are left out, and an input without a batch is charged by its features.",
     "torchinfo/layer_info.py:241-242 (1.8.0); torchinfo #77, #226",
@@ -90,9 +89,8 @@ def _weights(census: Census, *, of_convolutions: bool) -> int:
     )
 
 
-@cause(
+@TORCHINFO.cause(
     "torchinfo-conv-by-output",
-    _TORCHINFO,
     "torchinfo charges a layer with Conv in its class's name its weights for each position of its output. Of a "
     "transposed convolution those are more than its input's, by the stride; of one without a batch, or of a linear "
     "layer by that name, one dimension is left out.",
@@ -102,9 +100,8 @@ def _convolutions(census: Census) -> int:
     return _weights(census, of_convolutions=True)
 
 
-@cause(
+@TORCHINFO.cause(
     "torchinfo-recurrent",
-    _TORCHINFO,
     "torchinfo charges LSTM, GRU and other layers with several weights all their parameters, biases too, for each "
     "index of the first two dimensions of what they return.",
     "torchinfo/layer_info.py:243-245 (1.8.0)",
@@ -113,9 +110,8 @@ def _recurrent(census: Census) -> int:
     return sum(_charge(module, lambda name: True) - macs for module, macs in _hooked(census) if _is_recurrent(module))
 
 
-@cause(
+@TORCHINFO.cause(
     "torchinfo-bias",
-    _TORCHINFO,
     "torchinfo counts the bias of a linear layer or a convolution as a MAC, as often as its weights.",
     "torchinfo/layer_info.py:235-242 (1.8.0)",
 )
@@ -127,9 +123,8 @@ def _bias(census: Census) -> int:
     )
 
 
-@cause(
+@TORCHINFO.cause(
     "torchinfo-parameters-as-macs",
-    _TORCHINFO,
     "torchinfo counts the parameters of norms as MACs for each index of the first dimension, and those of an "
     "embedding: its whole table.",
     "torchinfo/layer_info.py:233-242 (1.8.0)",
@@ -140,9 +135,8 @@ def _parameters(census: Census) -> int:
     )
 
 
-@cause(
+@TORCHINFO.cause(
     "torchinfo-not-a-layer",
-    _TORCHINFO,
     "Products outside the layers that torchinfo counts are missed: functional calls, matmul, einsum, layers with "
     "children of their own or parameters by other names, such as those of nn.MultiheadAttention.",
     "torchinfo/model_statistics.py:31-33; torchinfo/layer_info.py:233-245 (1.8.0)",
@@ -152,9 +146,8 @@ def _not_a_layer(census: Census) -> int:
     return -sum(row.macs for row, module in rows if not _is_hooked(module))
 
 
-@cause(
+@TORCHINFO.cause(
     "torchinfo-direct-forward",
-    _TORCHINFO,
     "A layer whose forward is called directly, not through __call__, fires no hook.",
     "torch/nn/modules/module.py, _call_impl (hooks run there)",
 )
@@ -163,9 +156,8 @@ def _direct(census: Census) -> int:
     return -sum(row.macs for row, module in rows if _is_hooked(module))
 
 
-@cause(
+@TORCHINFO.cause(
     "torchinfo-complex-as-real",
-    _TORCHINFO,
     "A product of complex numbers counts as one multiply-add; it is four.",
     "torchinfo/layer_info.py:233-245 (1.8.0), of shapes alone",
 )
@@ -173,35 +165,31 @@ def _complex(census: Census) -> int:
     return complex_as_real(census, lambda row: _is_layers_own(row) and _is_hooked(census.modules[row.module]), as_real)
 
 
-predict_failure(
-    PredictedFailure(
-        name="torchinfo-compiled",
-        summary="torchinfo asks whether any child is true, and a compiled one answers with its length, which the layer "
-        "inside it has not.",
-        source="torchinfo/layer_info.py:52 (1.8.0); torch/_dynamo/eval_frame.py, OptimizedModule",
-        backends=_TORCHINFO,
-        words=re.compile(r"does not support len\(\)"),
-        applies=has_compiled,
-    )
+TORCHINFO.fails(
+    "torchinfo-compiled",
+    "torchinfo asks whether any child is true, and a compiled one answers with its length, which the layer "
+    "inside it has not.",
+    "torchinfo/layer_info.py:52 (1.8.0); torch/_dynamo/eval_frame.py, OptimizedModule",
+    words=r"does not support len\(\)",
+)(has_compiled)
+
+
+@TORCHINFO.fails(
+    "torchinfo-vmap",
+    "torchinfo asks the first input of every module for its data, which torch.vmap forbids.",
+    "torchinfo/layer_info.py:104; torchinfo/torchinfo.py:304 (1.8.0, its words for any error)",
+    words="^RuntimeError: Failed to run torchinfo",
 )
-predict_failure(
-    PredictedFailure(
-        name="torchinfo-vmap",
-        summary="torchinfo asks the first input of every module for its data, which torch.vmap forbids.",
-        source="torchinfo/layer_info.py:104; torchinfo/torchinfo.py:304 (1.8.0, its words for any error)",
-        backends=_TORCHINFO,
-        words=re.compile("^RuntimeError: Failed to run torchinfo"),
-        applies=lambda census: any(module.mapped for module in census.modules),
-    )
+def _vmap(census: Census) -> bool:
+    return any(module.mapped for module in census.modules)
+
+
+@TORCHINFO.fails(
+    "torchinfo-padding",
+    "nn.TransformerEncoder makes a nested tensor of tokens without padding, which has no sizes, and "
+    "torchinfo asks for them.",
+    "torchinfo/layer_info.py:107; torchinfo/torchinfo.py:304 (1.8.0, its words for any error)",
+    words="^RuntimeError: Failed to run torchinfo",
 )
-predict_failure(
-    PredictedFailure(
-        name="torchinfo-padding",
-        summary="nn.TransformerEncoder makes a nested tensor of tokens without padding, which has no sizes, and "
-        "torchinfo asks for them.",
-        source="torchinfo/layer_info.py:107; torchinfo/torchinfo.py:304 (1.8.0, its words for any error)",
-        backends=_TORCHINFO,
-        words=re.compile("^RuntimeError: Failed to run torchinfo"),
-        applies=lambda census: any(module.tokens for module in census.modules),
-    )
-)
+def _padding(census: Census) -> bool:
+    return any(module.tokens for module in census.modules)

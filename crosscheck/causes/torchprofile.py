@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 from math import prod
 
-from crosscheck.causes.declare import (
-    PredictedFailure,
-    as_ran,
-    cause,
-    complex_as_real,
-    hidden_from,
-    predict_failure,
-    products,
-    traced,
-)
+from crosscheck.causes.reading import as_ran, complex_as_real, fused, products, traced
+from crosscheck.causes.tool import Sees, Tool
 from crosscheck.records import AttentionRow, Census, ModuleRow, OpRow, UnusedRow
 
-_TORCHPROFILE = frozenset({"torchprofile"})
+TORCHPROFILE = Tool(
+    "torchprofile",
+    backends=("torchprofile",),
+    release="0.1.0",
+    installed="crosscheck[counters]",
+    sees=Sees.TRACE,
+)
 
 #: Functions of torch written in Python: a trace by torch.jit holds what they call.
 _PYTHON = frozenset(
@@ -37,9 +35,8 @@ def _outputs(row: OpRow | UnusedRow) -> int:
     return row.count * prod(row.out)
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-elementwise-product",
-    _TORCHPROFILE,
     "torchprofile counts 1 MAC for each element of an elementwise product: scales, gates, rotary embeddings.",
     "torchprofile/handlers.py:73-74,191-192 (0.1.0)",
 )
@@ -53,9 +50,8 @@ def _is_dropout(row: OpRow) -> bool:
     return row.function == "multi_head_attention_forward" and len(row.shapes) == 2
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-size-products",
-    _TORCHPROFILE,
     "While torch.jit traces, sizes are tensors, so a product of two of them is one MAC to torchprofile.",
     "torchprofile/handlers.py:73-74; torchprofile/trace.py:76 (0.1.0)",
 )
@@ -63,9 +59,8 @@ def _sizes(census: Census) -> int:
     return census.graph.size_products if census.graph else 0
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-norm-1",
-    _TORCHPROFILE,
     "torchprofile charges layer_norm, group_norm, batch_norm and instance_norm with weights 1 MAC an element; rms_norm "
     "has no handler.",
     "torchprofile/handlers.py:87-94,194-197 (0.1.0)",
@@ -83,9 +78,8 @@ def _has_weights(row: OpRow, census: Census) -> bool:
     return row.function in {"batch_norm", "instance_norm"} and bool(census.modules[row.module].params)
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-mean",
-    _TORCHPROFILE,
     "torchprofile charges a mean and average pooling 1 MAC an output element.",
     "torchprofile/handlers.py:97-98,198-204 (0.1.0)",
 )
@@ -93,9 +87,8 @@ def _means(census: Census) -> int:
     return sum(_outputs(row) for row in census.ops if row.aten in _MEANS and row.function in _MEAN)
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-leaky-relu",
-    _TORCHPROFILE,
     "torchprofile charges leaky_relu 1 MAC an element.",
     "torchprofile/handlers.py:101-102,205 (0.1.0)",
 )
@@ -103,9 +96,8 @@ def _leaky_relu(census: Census) -> int:
     return sum(_outputs(row) for row in census.ops if row.aten == row.function == "leaky_relu")
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-resample",
-    _TORCHPROFILE,
     "torchprofile charges bilinear upsampling 4 MACs an output element, grid sampling 4 (bilinear) or 16 (bicubic).",
     "torchprofile/handlers.py:105-106,147-155 (0.1.0)",
 )
@@ -130,9 +122,8 @@ def _is_seen(row: OpRow) -> bool:
     return row.op == "attention" or traced(row) in _PRODUCTS
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-transposed-conv",
-    _TORCHPROFILE,
     "torchprofile charges a transposed convolution by its output, so a stride multiplies it, and by all input "
     "channels, so groups do.",
     "torchprofile/handlers.py:77-84 (0.1.0)",
@@ -146,9 +137,8 @@ def _convolution(row: OpRow | UnusedRow) -> int:
     return _outputs(row) * (second if row.out[1] == first else first) * prod(kernel)
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-einsum",
-    _TORCHPROFILE,
     "torchprofile charges an einsum the product of all its sizes, also where nothing is summed or one operand only is "
     "there, and for three operands or more as if they were multiplied at once. One with an ellipsis it does not count.",
     "torchprofile/handlers.py:128-144 (0.1.0)",
@@ -168,9 +158,8 @@ def _einsum_charge(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
     return prod(sizes.values())
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-lstm-projection",
-    _TORCHPROFILE,
     "torchprofile takes the width of an LSTM from its last hidden state, which is the projection's where there is one.",
     "torchprofile/handlers.py:109-125 (0.1.0)",
 )
@@ -183,9 +172,8 @@ def _projection(census: Census) -> int:
     )
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-packed-sequence",
-    _TORCHPROFILE,
     "torchprofile multiplies by the first two sizes of what an LSTM returns; of a packed sequence the second is its "
     "width.",
     "torchprofile/handlers.py:117 (0.1.0)",
@@ -209,9 +197,8 @@ def _lstm(module: ModuleRow, steps: int) -> int:
     return steps * directions * 4 * width * gates
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-attention-without-batch",
-    _TORCHPROFILE,
     "torchprofile takes the first dimension of a query for the batch; of one of two dimensions that are its tokens.",
     "torchprofile/handlers.py:164-176 (0.1.0)",
 )
@@ -220,9 +207,8 @@ def _attention(census: Census) -> int:
     return sum((row.query[0] - 1) * row.macs for row in rows)
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-named-padding",
-    _TORCHPROFILE,
     'A convolution with padding="same" or "valid" is traced as aten::_convolution_mode, which has no handler.',
     "torchprofile/handlers.py:180-207 (0.1.0, aten::_convolution alone)",
 )
@@ -230,9 +216,8 @@ def _named_padding(census: Census) -> int:
     return -sum(row.macs for row in census.ops if row.op == "conv" and not _is_seen(row))
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-no-handler",
-    _TORCHPROFILE,
     "Products without a handler are not counted, with a warning that it swallows: mm, mv, dot, outer products, "
     "bilinear, GRU.",
     "torchprofile/handlers.py:180-207; torchprofile/profile.py:47-48 (0.1.0)",
@@ -242,9 +227,8 @@ def _no_handler(census: Census) -> int:
     return -sum(row.macs for row in rows if not _is_seen(row))
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-unused",
-    _TORCHPROFILE,
     "What reaches no output of the model is not in the trace: the last block's text tokens, attention weights that "
     "nobody asked for.",
     "torchprofile/trace.py:76 (0.1.0); torch/csrc/jit/passes/dead_code_elimination.cpp (2.13.0)",
@@ -280,9 +264,8 @@ def _charge(row: UnusedRow) -> int:
     return _outputs(row) * each.get(row.aten, 1)
 
 
-@cause(
+@TORCHPROFILE.cause(
     "torchprofile-complex-as-real",
-    _TORCHPROFILE,
     "A product of complex numbers counts as one multiply-add; it is four.",
     "torchprofile/handlers.py:10-84 (0.1.0), of shapes alone",
 )
@@ -295,68 +278,61 @@ def _heads_differ(row: AttentionRow) -> bool:
     return len(sizes) > 1
 
 
-predict_failure(
-    PredictedFailure(
-        name="torchprofile-unequal-heads",
-        summary="torchprofile asserts that query, key and value have the same batch and heads: no grouped queries.",
-        source="torchprofile/handlers.py:171-173 (0.1.0)",
-        backends=_TORCHPROFILE,
-        words=re.compile("AssertionError"),
-        applies=lambda census: any(map(_heads_differ, census.attention)),
-    )
+@TORCHPROFILE.fails(
+    "torchprofile-unequal-heads",
+    "torchprofile asserts that query, key and value have the same batch and heads: no grouped queries.",
+    "torchprofile/handlers.py:171-173 (0.1.0)",
+    words="AssertionError",
 )
+def _unequal_heads(census: Census) -> bool:
+    return any(map(_heads_differ, census.attention))
 
 
 def _is_broadcast(row: OpRow) -> bool:
     return row.aten == "baddbmm" and (len(row.shapes[0]) != 3 or row.shapes[0][1:] != row.out[1:])
 
 
-predict_failure(
-    PredictedFailure(
-        name="torchprofile-baddbmm-broadcast",
-        summary="torchprofile asserts that what baddbmm adds has the shape of the product.",
-        source="torchprofile/handlers.py:30-36 (0.1.0)",
-        backends=_TORCHPROFILE,
-        words=re.compile("AssertionError|ValueError: not enough values to unpack"),
-        applies=lambda census: any(map(_is_broadcast, census.ops)),
-    )
+@TORCHPROFILE.fails(
+    "torchprofile-baddbmm-broadcast",
+    "torchprofile asserts that what baddbmm adds has the shape of the product.",
+    "torchprofile/handlers.py:30-36 (0.1.0)",
+    words="AssertionError|ValueError: not enough values to unpack",
 )
-predict_failure(
-    PredictedFailure(
-        name="torchprofile-bool-number",
-        summary="torchprofile counts in a trace by torch.jit, which knows no operator that takes a Python bool for a "
-        "number: masked_fill(mask, False) where 0 would do.",
-        source="torch/csrc/jit/ir/alias_analysis.cpp:623 (2.13.0)",
-        backends=_TORCHPROFILE,
-        words=re.compile(r"We don't have an op for aten::\w+"),
-        applies=lambda census: bool(census.bool_numbers),
-    )
+def _baddbmm_broadcast(census: Census) -> bool:
+    return any(map(_is_broadcast, census.ops))
+
+
+@TORCHPROFILE.fails(
+    "torchprofile-bool-number",
+    "torchprofile counts in a trace by torch.jit, which knows no operator that takes a Python bool for a "
+    "number: masked_fill(mask, False) where 0 would do.",
+    "torch/csrc/jit/ir/alias_analysis.cpp:623 (2.13.0)",
+    words=r"We don't have an op for aten::\w+",
 )
-predict_failure(
-    PredictedFailure(
-        name="torchprofile-complex-convolution",
-        summary="Torch makes a complex convolution of three real ones and a complex number, which torchprofile can't "
-        "read.",
-        source="torchprofile/trace.py:98 (0.1.0)",
-        backends=_TORCHPROFILE,
-        words=re.compile("'torch._C.Node' object has no attribute 'cs'"),
-        applies=lambda census: any(row.complex_part for row in census.ops),
-    )
+def _bool_number(census: Census) -> bool:
+    return bool(census.bool_numbers)
+
+
+@TORCHPROFILE.fails(
+    "torchprofile-complex-convolution",
+    "Torch makes a complex convolution of three real ones and a complex number, which torchprofile can't read.",
+    "torchprofile/trace.py:98 (0.1.0)",
+    words="'torch._C.Node' object has no attribute 'cs'",
 )
-predict_failure(
-    PredictedFailure(
-        name="torchprofile-native-layer",
-        summary="In evaluation and without gradients torch runs nn.MultiheadAttention on a CPU as one kernel, whose "
-        "second result is no tensor; torchprofile takes it for one.",
-        source="torchprofile/ir.py:25 (0.1.0); torch/nn/modules/activation.py:1433",
-        backends=_TORCHPROFILE,
-        words=re.compile("'NoneType' object has no attribute 'lower'"),
-        applies=lambda census: (
-            _runs_natively("MultiheadAttention", census) and not _runs_natively("TransformerEncoderLayer", census)
-        ),
-    )
+def _complex_convolution(census: Census) -> bool:
+    return any(row.complex_part for row in census.ops)
+
+
+@TORCHPROFILE.fails(
+    "torchprofile-native-layer",
+    "In evaluation and without gradients torch runs nn.MultiheadAttention on a CPU as one kernel, whose "
+    "second result is no tensor; torchprofile takes it for one.",
+    "torchprofile/ir.py:25 (0.1.0); torch/nn/modules/activation.py:1433",
+    words="'NoneType' object has no attribute 'lower'",
 )
+def _native_layer(census: Census) -> bool:
+    return _runs_natively("MultiheadAttention", census) and not _runs_natively("TransformerEncoderLayer", census)
 
 
 def _runs_natively(layer: str, census: Census) -> bool:
-    return any(census.modules[i].base == layer for i in hidden_from("torchprofile", census))
+    return any(census.modules[i].base == layer for i in fused(census))

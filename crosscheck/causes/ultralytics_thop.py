@@ -6,20 +6,18 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import prod
 
-from crosscheck.causes.declare import (
-    GATES,
-    as_real,
-    cause,
-    complex_as_real,
-    einsum,
-    elements,
-    gate_charges,
-    products,
-    summed,
-)
+from crosscheck.causes.reading import GATES, as_real, complex_as_real, einsum, elements, gate_charges, products, summed
+from crosscheck.causes.tool import Sees, Tool
 from crosscheck.records import Census, EinsumRow, ModuleRow, OpRow
 
-_TOOL = frozenset({"ultralytics-thop"})
+ULTRALYTICS_THOP = Tool(
+    "ultralytics-thop",
+    backends=("ultralytics-thop",),
+    release="2.2.3",
+    installed="ultralytics-thop",
+    sees=Sees.MODULES | Sees.FUNCTIONS,
+    evaluates=True,
+)
 
 Share = Callable[[OpRow, ModuleRow], int | Fraction]
 """MACs that one row of operations adds to a gap, given the modules it ran in."""
@@ -44,7 +42,7 @@ def _charge(name: str, bases: frozenset[str], summary: str, source: str) -> Call
     """A cause by which an operation is charged for in modules that are or derive from ``bases``."""
 
     def add(share: Share) -> Share:
-        cause(name, _TOOL, summary, f"{source} (ultralytics-thop 2.2.3)")(
+        ULTRALYTICS_THOP.cause(name, summary, f"{source} (ultralytics-thop {ULTRALYTICS_THOP.release})")(
             lambda census: summed(
                 census, lambda row, module: share(row, module) if module.base in bases and not row.direct else 0
             )
@@ -65,9 +63,8 @@ def _norm(row: OpRow, module: ModuleRow) -> int:
     return (4 if module.params else 2) * elements(row) if norm else 0
 
 
-@cause(
+@ULTRALYTICS_THOP.cause(
     "ultralytics-thop-softmax",
-    _TOOL,
     "ultralytics-thop charges 3n - 1 MACs for each row of n of nn.Softmax (nn.LogSoftmax one more, nn.Softmin n more) "
     "and of the softmax in multi-head attention, torch's layer or its function.",
     "thop/vision/basic_hooks.py:98-115,204; thop/vision/calc_func.py:42-48 (ultralytics-thop 2.2.3)",
@@ -87,9 +84,8 @@ def _softmax_rows(row: OpRow, module: ModuleRow) -> int:
     return elements(row) // row.reduced_size * (3 * row.reduced_size - 1 + more)
 
 
-@cause(
+@ULTRALYTICS_THOP.cause(
     "ultralytics-thop-output-width",
-    _TOOL,
     "ultralytics-thop takes the output projection of F.multi_head_attention_forward for one from the embedding's width "
     "to itself; it may lead to any other.",
     "thop/profile.py:144-150; thop/vision/basic_hooks.py:202 (ultralytics-thop 2.2.3)",
@@ -194,9 +190,8 @@ def _by_class(row: OpRow, module: ModuleRow) -> bool:
     return module.base in {"MultiheadAttention", "Bilinear", *GATES} or row.function == _MULTI_HEAD
 
 
-@cause(
+@ULTRALYTICS_THOP.cause(
     "ultralytics-thop-no-rule",
-    _TOOL,
     "Products written as functions other than matmul, @, bmm, einsum, linear, attention and nn.MultiheadAttention's "
     "have no rule: F.conv2d, addmm, baddbmm, mm, mv, operators of torch.ops.",
     "thop/profile.py:177-189 (ultralytics-thop 2.2.3)",
@@ -210,9 +205,8 @@ def _is_function(row: OpRow) -> bool:
     return row.function in _FUNCTIONS and not row.by_operator
 
 
-@cause(
+@ULTRALYTICS_THOP.cause(
     "ultralytics-thop-inside-a-rule",
-    _TOOL,
     "Inside a module whose class has a rule, products written as functions are not counted: the rule stands for all.",
     "thop/profile.py:209,427-430 (ultralytics-thop 2.2.3)",
 )
@@ -232,9 +226,8 @@ def _under(path: str, ruled: set[str], direct: bool) -> bool:
     return bool(ruled & (above if direct else {*above, path}))
 
 
-@cause(
+@ULTRALYTICS_THOP.cause(
     "ultralytics-thop-einsum",
-    _TOOL,
     "An einsum of two operands counts the sizes that both have or that are kept, also where nothing is summed; one of "
     "three and more is not counted.",
     "thop/profile.py:153-173 (ultralytics-thop 2.2.3)",
@@ -254,9 +247,8 @@ def _pair(row: EinsumRow) -> int:
     return prod(sizes[letter] for letter in first | second if letter in first & second or letter in output)
 
 
-@cause(
+@ULTRALYTICS_THOP.cause(
     "ultralytics-thop-complex-as-real",
-    _TOOL,
     "A product of complex numbers counts as one multiply-add; it is four.",
     "thop/profile.py:133-141; thop/vision/basic_hooks.py:169-176 (ultralytics-thop 2.2.3)",
 )

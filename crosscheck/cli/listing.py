@@ -62,10 +62,9 @@ def _workload(stated: Workload) -> dict[str, Any]:
 
 def list_causes() -> list[Entry]:
     """Every cause with the backends it applies to."""
-    every: list[causes.Cause | causes.PredictedFailure] = [*causes.CAUSES.values(), *causes.PREDICTED_FAILURES.values()]
     return [
         {"cause": entry.name, "backends": sorted(entry.backends), "releases": [*entry.releases], "why": entry.summary}
-        for entry in every
+        for entry in causes.declared()
     ]
 
 
@@ -117,7 +116,7 @@ def explain(name: str) -> Entry:
 
 def every_cause() -> list[str]:
     """The names that `explain` knows."""
-    return [*causes.CAUSES, *causes.PREDICTED_FAILURES, *accounting.CAUSES]
+    return [*(entry.name for entry in causes.declared()), *accounting.CAUSES]
 
 
 def _told(cause: Entry) -> str:

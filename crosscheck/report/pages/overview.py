@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from crosscheck.backends import registry
 from crosscheck.records import Component, Counted, Ledger
 from crosscheck.report.pages.totals import workload
 from crosscheck.report.tally import is_doctors
@@ -39,8 +40,8 @@ def _blocks(ledgers: Sequence[Ledger]) -> Iterator[str]:
     yield models(ledgers)
 
 
-#: Counters of the models' table; the references are not among them.
-_COUNTERS = ("thop", "thop-plain", "thop-query-only", "fvcore", "fvcore-plain", "flop_counter")
+#: Counters of the models' table: those that run by default, without what they are held against.
+_COUNTERS = tuple(name for name in registry.CORE if name not in registry.REFERENCES)
 
 
 def models(ledgers: Sequence[Ledger]) -> str:

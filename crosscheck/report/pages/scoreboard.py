@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from crosscheck import causes
+from crosscheck.backends import registry
 from crosscheck.errors import ConfigError
 from crosscheck.files import write_atomically
 from crosscheck.records import Census, Component, Counted, Failed, Ledger, Record, Skipped, dumps
@@ -18,8 +19,6 @@ from crosscheck.report.text import escape, percent, table
 from crosscheck.report.verdict import verdict
 
 FILE = "scoreboard"
-#: They are what the others are held against.
-_REFERENCES = ("analytic", "aten")
 
 
 class Off(Record, frozen=True, kw_only=True):
@@ -63,7 +62,7 @@ def scores(models: Sequence[Ledger], operations: Ledger | None) -> tuple[Score, 
     """A score for each counter that has a number of some model or operation."""
     ledgers = (*models, operations) if operations else models
     names = dict.fromkeys(name for ledger in ledgers for part in ledger.components for name in part.backends)
-    found = (_score(name, models, operations) for name in names if name not in _REFERENCES)
+    found = (_score(name, models, operations) for name in names if name not in registry.REFERENCES)
     return tuple(score for score in found if score)
 
 
@@ -196,10 +195,12 @@ def _where(off: Off) -> str:
     return f"{percent(off.gap, off.macs)} on {escape(off.model)}'s {escape(off.component)}"
 
 
-_COLUMNS = """\
+#: The releases in which attention on a CPU has no formula in torch's counter.
+_BLIND = causes.in_words(causes.CAUSES["flop_counter-cpu-attention"].only_in)
+_COLUMNS = f"""\
 - **Off by**: the lowest and the highest gap of all components, in percent of conv + linear + attention + matmul.
 - **Attention aside**: the same with scaled_dot_product_attention left out of both numbers.
-- On real tensors on a CPU `flop_counter` counts no attention with torch 2.3 to 2.14; here all is on meta.
+- On real tensors on a CPU `flop_counter` counts no attention with {_BLIND}; here all is on meta.
 - **Operations wrong**: of the single operations in [counters.md](counters.md) that it has a number for.
 - **Crashes**: components and single operations on which it fails.
 - **Time** and **memory**: for all components together, without imports; the growth of its process's peak, at most.

@@ -1,4 +1,4 @@
-"""What a cause is, and how one is declared: the files beside this one declare those of a tool each."""
+"""A census, read: what causes ask of it, whichever tool they are about."""
 
 from __future__ import annotations
 
@@ -7,132 +7,32 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from msgspec import structs
 
-from crosscheck.records import HEADLINE, CallRow, Census, Failed, ModuleRow, OpRow, Shape, Skipped
+from crosscheck.records import HEADLINE, CallRow, Census, ModuleRow, OpRow, Shape
 
 
-class Cause(NamedTuple):
-    """One named reason, the backends it applies to, and how much it explains."""
-
-    name: str
-    """As reports have it, with its tool first: ``thop-layernorm-4``."""
-    summary: str
-    """A sentence for readers."""
-    source: str
-    """File and lines of the tool, and its release where that is not the one of `crosscheck.causes`."""
-    backends: frozenset[str]
-    """Those it applies to."""
-    predict: Callable[[Census], int]
-    """MACs that the backend counts beyond the reference (negative: short of it) for this reason."""
-    only_in: str = ""
-    """The releases it applies to, e.g. ``torch>=2.3,<2.15``; "" for all."""
-    seen_in: tuple[str, ...] = ()
-    """The releases in which models as they come show it, by any of these conditions; in others a model has to be
-    changed first."""
-    of: Literal["seen", "ran", "given"] = "seen"
-    """Which census it looks at: what the backend sees; with what torch hides from it; of the caller's own mode."""
-
-    @property
-    def releases(self) -> tuple[str, ...]:
-        """The releases in which models as they come show it; () where that does not depend on them."""
-        return (self.only_in,) if self.only_in else self.seen_in
-
-
-class PredictedFailure(NamedTuple):
-    """A backend without a number, as a source predicts it: the outcome, in its own words, and where they apply."""
-
-    name: str
-    summary: str
-    source: str
-    backends: frozenset[str]
-    words: re.Pattern[str]
-    """What its own words have to match."""
-    applies: Callable[[Census], bool]
-    """Whether it is predicted for what ran."""
-    outcome: type[Failed | Skipped] = Failed
-    only_in: str = ""
-
-    @property
-    def releases(self) -> tuple[str, ...]:
-        """The releases it applies to; () where that does not depend on them."""
-        return (self.only_in,) if self.only_in else ()
-
-
-CAUSES: dict[str, Cause] = {}
-PREDICTED_FAILURES: dict[str, PredictedFailure] = {}
-
-
-def cause(
-    name: str,
-    backends: frozenset[str],
-    summary: str,
-    source: str,
-    only_in: str = "",
-    seen_in: tuple[str, ...] = (),
-    of: Literal["seen", "ran", "given"] = "seen",
-) -> Callable[[Callable[[Census], int]], Callable[[Census], int]]:
-    """Declare the decorated function as what a cause predicts; the rest is as of `Cause`."""
-
-    def add(predict: Callable[[Census], int]) -> Callable[[Census], int]:
-        CAUSES[name] = Cause(name, summary, source, backends, predict, only_in, seen_in, of)
-        return predict
-
-    return add
-
-
-def predict_failure(entry: PredictedFailure) -> None:
-    """Declare when a backend has no number."""
-    PREDICTED_FAILURES[entry.name] = entry
-
-
-#: Tools that see operators, so that a layer which torch runs as one kernel is one operator to them.
-BY_OPERATOR = frozenset({"flop_counter", "fvcore", "fvcore-plain", "ptflops-aten", "torchprofile"})
-#: Tools that call ``eval()`` before they count.
-EVALUATING = frozenset(
-    "calflops deepspeed flops-profiler onnx-tool ptflops ptflops-aten thop thop-plain thop-query-only torchinfo "
-    "ultralytics-thop".split()
-)
-#: Tools that have hooks in every part of such a layer but nn.MultiheadAttention's own, and replace functions.
-BY_FUNCTION = frozenset({"calflops", "deepspeed", "flops-profiler"})
-
-
-def ran_for(backend: str, census: Census) -> Census:
-    """``census`` of the mode that ``backend`` counts in."""
-    if census.evaluated is None or backend not in EVALUATING:
+def evaluated(census: Census) -> Census:
+    """What runs in evaluation."""
+    if census.evaluated is None:
         return census
     return structs.replace(census.evaluated, exported=census.exported)  # torch.onnx exports what it has put there
 
 
-def seen_by(backend: str, census: Census) -> Census:
-    """``census`` without what ``backend`` can't see as it is inside such a kernel."""
-    hidden = hidden_from(backend, census)
-    if not hidden:
-        return census
-    return structs.replace(
-        census,
-        ops=tuple(row for row in census.ops if row.module not in hidden),
-        calls=tuple(row for row in census.calls if row.module not in hidden),
-    )
+def fused(census: Census, *layers: str) -> frozenset[int]:
+    """Indices of the modules that torch runs as one kernel, of those that are ``layers``: () for any.
 
-
-def hidden_from(backend: str, census: Census) -> frozenset[int]:
-    """Indices of the modules that ``backend`` can't see into, as torch runs them as one kernel.
-
-    That is in evaluation and without gradients; hooks inside nn.TransformerEncoderLayer have it run by its parts.
+    That is in evaluation and without gradients.
     """
-    if backend not in BY_OPERATOR | BY_FUNCTION or not any(module.native for module in census.modules):
+    if not any(module.native for module in census.modules):
         return frozenset()
     recording = {row.module for row in census.ops if row.grad}
     return frozenset(
         i
         for i, module in enumerate(census.modules)
-        if module.native
-        and not module.training
-        and i not in recording
-        and (backend in BY_OPERATOR or module.base == "MultiheadAttention")
+        if module.native and not module.training and i not in recording and (not layers or module.base in layers)
     )
 
 

@@ -1,26 +1,18 @@
-"""Attention, and layers that torch runs as one kernel: whoever misses them."""
+"""Causes of every tool with a trait: attention, layers that torch runs as one kernel, and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import prod
 
-from crosscheck.causes.declare import (
-    BY_FUNCTION,
-    BY_OPERATOR,
-    EVALUATING,
-    attention_macs,
-    cause,
-    hidden_from,
-    products,
-    ran_for,
-)
+from crosscheck.causes.reading import attention_macs, evaluated, fused, products
+from crosscheck.causes.tool import shared_cause
 from crosscheck.records import AttentionRow, Census
 
 
-@cause(
+@shared_cause(
     "attention-not-counted",
-    frozenset({"thop-plain", "fvcore-plain", "fvcore-meta", "torchinfo"}),
+    lambda tool: tool.misses_attention,
     "scaled_dot_product_attention is not counted: it is a functional call, which module hooks don't see, and "
     "the trace holds one operator that has no handle.",
     "thop/profile.py:188 (hooks only); fvcore/nn/flop_count.py:26-44 (no aten::scaled_dot_product_attention); "
@@ -30,9 +22,9 @@ def _attention_not_counted(census: Census) -> int:
     return -attention_macs(census)
 
 
-@cause(
+@shared_cause(
     "query-only-n-by-n",
-    frozenset({"thop-query-only"}),
+    lambda tool: tool.attention_by_query,
     "Attention is charged N_q x N_q instead of N_q x N_kv, with the query's width for the value's: cross-attention "
     "over 77 tokens costs as much as self-attention over the whole image.",
     "the rule B H N N D + B H N N + B H N N D with N and D from the query alone",
@@ -41,9 +33,9 @@ def _query_only(census: Census) -> int:
     return sum(row.query_only_macs - row.macs for row in _patched(census)) - _query_softmax(census)
 
 
-@cause(
+@shared_cause(
     "softmax-as-macs",
-    frozenset({"thop-query-only"}),
+    lambda tool: tool.attention_by_query,
     "One MAC is charged for each element of the softmax: B x H x N x N. A softmax has no multiply-accumulate.",
     "the middle term of B H N N D + B H N N + B H N N D",
 )
@@ -52,51 +44,49 @@ def _query_softmax(census: Census) -> int:
 
 
 def _patched(census: Census) -> Iterator[AttentionRow]:
-    """The calls that thop's patch sees: none in a layer that torch runs as one kernel while thop counts."""
+    """The calls that a patch sees: none in a layer that torch runs as one kernel while the tool counts."""
     return (row for row in census.attention if not census.modules[row.module].native)
 
 
 _KERNEL = "torch/nn/modules/activation.py:1433; torch/nn/modules/transformer.py:917"
 
 
-def _missed(backends: frozenset[str]) -> Callable[[Census], int]:
-    """MACs of what these backends, all alike, can't see."""
-    backend = min(backends)
-
-    def predict(census: Census) -> int:
-        hidden = hidden_from(backend, census)
-        return -sum(row.macs for row in products(census) if row.module in hidden)
-
-    return predict
-
-
-cause(
+@shared_cause(
     "native-layer",
-    BY_OPERATOR,
+    lambda tool: tool.by_operator,
     "In evaluation and without gradients torch runs nn.MultiheadAttention and nn.TransformerEncoderLayer on a CPU as "
     "one kernel each, of which the counter knows nothing.",
     _KERNEL,
-    of="ran",
-)(_missed(BY_OPERATOR))
-cause(
+    looks_at="ran",
+)
+def _native_layer(census: Census) -> int:
+    return -_macs_inside(fused(census), census)
+
+
+@shared_cause(
     "native-attention",
-    BY_FUNCTION,
+    lambda tool: tool.by_function,
     "In evaluation and without gradients torch runs nn.MultiheadAttention on a CPU as one kernel, which calls none of "
     "the functions that the counter has replaced.",
     _KERNEL,
-    of="ran",
-)(_missed(BY_FUNCTION))
+    looks_at="ran",
+)
+def _native_attention(census: Census) -> int:
+    return -_macs_inside(fused(census, "MultiheadAttention"), census)
 
 
-@cause(
+def _macs_inside(modules: frozenset[int], census: Census) -> int:
+    return sum(row.macs for row in products(census) if row.module in modules)
+
+
+@shared_cause(
     "evaluation",
-    EVALUATING,
+    lambda tool: tool.evaluating,
     "The counter puts the model in evaluation first; in training it runs other parts.",
     "thop/profile.py:208; ptflops/pytorch_engine.py:35 and aten_engine.py:114 (0.7.5); torchinfo/torchinfo.py:285-286 "
     "(1.8.0); calflops/flops_counter.py:112 (0.3.2); flops_profiler/profiler.py:1477 (0.1.2); "
     "deepspeed/profiling/flops_profiler/profiler.py:1238 (0.19.8)",
-    of="given",
+    looks_at="given",
 )
 def _evaluation(census: Census) -> int:
-    ran = ran_for(min(EVALUATING), census)
-    return sum(row.macs for row in ran.ops) - sum(row.macs for row in census.ops)
+    return sum(row.macs for row in evaluated(census).ops) - sum(row.macs for row in census.ops)
