@@ -1,12 +1,11 @@
 """The ledgers of the releases that tox installs: complete, explained, alike in the totals, and not stale."""
 
 import re
-from pathlib import Path
 
-import measure_releases
-import promised
 import pytest
 from packaging.version import Version
+from places import REPORTS
+from scripts import measure_releases, promised
 
 import crosscheck
 from crosscheck import causes, ledger, reconcile
@@ -16,11 +15,12 @@ from crosscheck.report.charts import versions as drift_chart
 from crosscheck.report.comparison import compare
 from crosscheck.report.pages import versions as drift
 
-REPORTS = Path(__file__).parent.parent / "reports"
+pytestmark = pytest.mark.releases
+
 LEDGERS = REPORTS / "ledgers"
 TEXTS = re.compile(r"<text[^>]*>([^<]*)<")
 
-#: Counted and confirmed in `tests/test_pipelines.py` against published numbers; the same whatever is installed.
+#: Confirmed in `tests/pipelines/test_pipelines.py` against published numbers; the same whatever is installed.
 TOTALS = {
     ("sd21-base", "unet"): 402_128_732_160,
     ("sd21-base", "text_encoder"): 22_563_616_768,

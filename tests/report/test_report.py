@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
+from places import HELPERS, ROOT
 
 from crosscheck import causes
 from crosscheck.records import Component, Counted, Failed, Generation, Ledger, Outcome, Recommended, Skipped, Term
@@ -25,8 +26,6 @@ from crosscheck.report.pages import overview, terminal
 from crosscheck.report.pages import run as report
 from crosscheck.report.pages import versions as drift
 from crosscheck.report.text import escape, giga, percent, plain, ratio, signed_percent, stem
-
-ROOT = Path(__file__).parent.parent
 
 
 def section(text: str, heading: str) -> str:
@@ -428,7 +427,7 @@ def run_without(*packages: str, folder: Path) -> list[Path]:
         "run.write(sample.sd21_base(), pathlib.Path(sys.argv[1]))\n"
         "versions.markdown(comparison.compare([sample.sd21_base()] * 2)); overview.index([sample.sd21_base()])\n"
     )
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{HELPERS}"}
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environment)
     return sorted(folder.iterdir())
 

@@ -10,6 +10,8 @@ import crosscheck
 from crosscheck.backends import registry
 from crosscheck.records import Counted, Failed
 
+pytestmark = pytest.mark.releases
+
 
 @pytest.fixture
 def with_broken(monkeypatch):

@@ -13,6 +13,7 @@ import diffusers
 import pytest
 import sympy
 import torch
+from closed_forms import VIDEO
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from installed import needs
@@ -23,10 +24,7 @@ from strategies import Drawn, unets
 from crosscheck.backends.aten import Aten
 from crosscheck.case import Case
 from crosscheck.closed_form.architectures import (
-    cogvideox_transformer_3d,
     controlnet,
-    ltx_video_transformer_3d,
-    wan_transformer_3d,
 )
 from crosscheck.closed_form.layers import ACTIVATIONS
 from crosscheck.closed_form.options import NoClosedForm
@@ -37,16 +35,9 @@ from crosscheck.tracing.calling import case_of
 pytestmark = needs("diffusers>=0.42", "the classes have the options that the closed forms were read off with")
 drawn_models = settings(suppress_health_check=[HealthCheck.too_slow])
 
-MODULES = {
-    "WanTransformer3DModel": wan_transformer_3d,
-    "LTXVideoTransformer3DModel": ltx_video_transformer_3d,
-    "CogVideoXTransformer3DModel": cogvideox_transformer_3d,
-    "ControlNetModel": controlnet,
-}
-
 
 def count(class_name: str, config: dict[str, Any], inputs: dict[str, Any]) -> Work:
-    return MODULES[class_name].forward(config, inputs)
+    return VIDEO[class_name].forward(config, inputs)
 
 
 def real_case(class_name: str, config: dict[str, Any], inputs: dict[str, tuple[int, ...]]) -> Case:
@@ -541,7 +532,7 @@ class TestSymbols:
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("class_name", "module"), MODULES.items())
+@pytest.mark.parametrize(("class_name", "module"), VIDEO.items())
 def test_defaults_are_the_library_s(class_name, module):
     parameters = inspect.signature(getattr(diffusers, class_name)).parameters
 

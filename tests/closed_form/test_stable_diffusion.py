@@ -40,6 +40,8 @@ from crosscheck.closed_form.options import NoClosedForm
 from crosscheck.closed_form.work import Work
 from crosscheck.reconcile import unequal_ops
 
+pytestmark = pytest.mark.releases
+
 every_option = needs("diffusers>=0.30", "the classes have the options that the closed forms were read off with")
 mid_block = needs("diffusers>=0.24", "UNetMidBlock2D in UNet2DConditionModel")
 drawn_models = settings(suppress_health_check=[HealthCheck.too_slow])

@@ -8,11 +8,11 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 import sample
 from msgspec.structs import replace
+from places import HELPERS, ROOT
 
 from crosscheck.records import Counted, Failed, Ledger, Recommended, Skipped, Term
 from crosscheck.report.charts import run as chart
@@ -68,10 +68,9 @@ def test_well_formed_and_harmless(ledger: Ledger) -> None:
 def test_same_bytes_in_another_process() -> None:
     code = "import hashlib, sample; from crosscheck.report.charts import run as chart\n"
     code += "print(hashlib.sha256(chart.svg(sample.sd21_base()).encode()).hexdigest())"
-    here = Path(__file__).parent
     digests = {hashlib.sha256(chart.svg(SAMPLE).encode()).hexdigest()}
     for seed in ("1", "2"):
-        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": f"{ROOT}{os.pathsep}{HELPERS}"}
         out = subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True)
         digests.add(out.stdout.strip())
     assert len(digests) == 1

@@ -1,12 +1,12 @@
 """Every model of the catalogue: what its folder states is so, and its report is not stale."""
 
 import re
-from pathlib import Path
 
 import families
 import msgspec
 import pytest
 from installed import needs
+from places import REPORTS
 
 import crosscheck
 from crosscheck import ledger
@@ -20,7 +20,6 @@ from crosscheck.report.charts import scoreboard as scoreboard_chart
 from crosscheck.report.pages import counters, overview, scoreboard
 from crosscheck.report.pages import run as report
 
-REPORTS = Path(__file__).parent.parent / "reports"
 MODELS = configs.catalogue()
 
 pytestmark = needs("diffusers>=0.42", "the classes that the newest release has")

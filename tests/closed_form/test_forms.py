@@ -1,9 +1,7 @@
 """No closed form without its real class."""
 
+from closed_forms import IMAGE, TEXT, VIDEO
 from real_models import CLASSES
-from test_analytic_image import FORMS as IMAGE
-from test_analytic_text import NAMES as TEXT
-from test_analytic_video import MODULES as VIDEO
 
 from crosscheck.closed_form.forms import FORMS
 

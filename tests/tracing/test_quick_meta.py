@@ -9,6 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosscheck.tracing.quick_meta import RULES, QuickMeta
 
+pytestmark = pytest.mark.releases
+
 SIZE = st.integers(1, 5)
 DTYPES = [torch.float32, torch.float16, torch.float64, torch.int64]
 

@@ -1,11 +1,10 @@
 """Whole pipelines: the published totals, real calls, every counter explained."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from installed import COUNTING, attention_as_products, needs
-from measure_releases import folder_name, releases, timeless
+from places import REPORTS
+from scripts import measure_releases
 
 import crosscheck
 from crosscheck import ledger, reconcile
@@ -15,6 +14,8 @@ from crosscheck.ledger import environment
 from crosscheck.models import build
 from crosscheck.records import Counted
 from crosscheck.report import verdict
+
+pytestmark = pytest.mark.releases
 
 # SD 2.1-base at 512x512. UNet, conv + linear + attention: trace of four independent reckonings, one of them the CPU
 # kernels' own log. Decoder: 1,257,259,401,216 and post_quant_conv's 4 x 4 x 64 x 64. Text: 23 layers of 1,024.
@@ -371,15 +372,17 @@ def test_products_outside_every_component_are_beside_the_total(monkeypatch):
 
 # -- the committed reports ---------------------------------------------------------------------------------------------
 
-REPORTS = Path(__file__).parent.parent / "reports"
-
 
 @pytest.mark.parametrize("model", ["sd15", "sd21-base", "sd21", "sdxl-base"])
-@pytest.mark.parametrize("folder", [REPORTS, REPORTS / "ledgers" / folder_name(environment())], ids=["own", "releases"])
+@pytest.mark.parametrize(
+    "folder", [REPORTS, REPORTS / "ledgers" / measure_releases.folder_name(environment())], ids=["own", "releases"]
+)
 def test_the_committed_ledgers_are_not_stale(runs, folder, model):
     fresh = runs[model]
     old = ledger.load(folder / f"{model}.json") if folder.is_dir() else None
-    if old is None or folder_name(old.environment) != folder_name(fresh.environment):
+    if old is None or measure_releases.folder_name(old.environment) != measure_releases.folder_name(fresh.environment):
         pytest.skip("no ledger of the releases in use")
-    alike = releases(fresh.environment) == releases(old.environment)
-    assert timeless(fresh, census=alike) == timeless(old, census=alike), f"run: crosscheck run {model}; see the README"
+    alike = measure_releases.releases(fresh.environment) == measure_releases.releases(old.environment)
+    assert measure_releases.timeless(fresh, census=alike) == measure_releases.timeless(old, census=alike), (
+        f"run: crosscheck run {model}; see the README"
+    )

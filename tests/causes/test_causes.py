@@ -21,6 +21,8 @@ from crosscheck.case import NotApplicable
 from crosscheck.records import Counted, Failed, Measured, Skipped
 from crosscheck.report import verdict
 
+pytestmark = pytest.mark.releases
+
 imported_by_name = F.scaled_dot_product_attention
 
 

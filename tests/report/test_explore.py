@@ -19,6 +19,7 @@ import sample
 import tiny
 from command import TORCH_AND_TOOLS, cli, refused
 from msgspec.structs import replace
+from places import REPORTS
 
 from crosscheck import causes
 from crosscheck import ledger as files
@@ -28,7 +29,6 @@ pytest.importorskip("plotly")
 
 from crosscheck.report.explore import page as explore
 
-REPORTS = Path(__file__).parent.parent / "reports"
 SHIPPED = sorted(path.stem for path in REPORTS.glob("*.json") if path.stem not in {"counters", "scoreboard"})
 HEADLINE = {"conv", "linear", "attention", "matmul"}
 

@@ -17,6 +17,8 @@ import crosscheck
 from crosscheck.errors import CrosscheckError, UncountedError, UsageError
 from crosscheck.records import Counted, Failed, Skipped
 
+pytestmark = pytest.mark.releases
+
 # What each counter says of the block, and why: GroupNorm at 5 x 32 x 64 elements in fvcore, attention 262,144,
 # one softmax MAC for each of 64 x 64 scores under the query-only rule.
 NORM, ATTENTION, SOFTMAX = 5 * 32 * 64, 262_144, 64 * 64

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sympy
 import torch
+from closed_forms import T5
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from installed import needs
@@ -21,9 +22,6 @@ from crosscheck.tracing.calling import case_of
 
 pytestmark = needs("diffusers>=0.42", "the classes have the options that the closed forms were read off with")
 drawn_models = settings(suppress_health_check=[HealthCheck.too_slow])
-
-T5_NAMES = ("T5EncoderModel", "UMT5EncoderModel")
-NAMES = (*T5_NAMES, "FluxTransformer2DModel")
 
 
 def t5_traced(class_name: str, config: dict[str, Any], shape: tuple[int, int]) -> tuple[Work, int]:
@@ -129,7 +127,7 @@ def t5s(draw: st.DrawFn) -> tuple[str, dict[str, Any], tuple[int, int]]:
         "vocab_size": 20,
         "feed_forward_proj": draw(st.sampled_from(["relu", "gated-gelu", "gated-silu"])),
     }
-    return draw(st.sampled_from(T5_NAMES)), config, (draw(st.integers(1, 3)), draw(st.integers(1, 12)))
+    return draw(st.sampled_from(T5)), config, (draw(st.integers(1, 3)), draw(st.integers(1, 12)))
 
 
 @st.composite

@@ -12,6 +12,8 @@ from torch import nn
 import crosscheck
 from crosscheck.closed_form import arithmetic as formulas
 
+pytestmark = pytest.mark.releases
+
 LOADED = """
 import sys, {module}
 print(*sorted(name for name in sys.modules if name.startswith("crosscheck")))

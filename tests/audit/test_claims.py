@@ -3,12 +3,12 @@
 import json
 import math
 import re
-from pathlib import Path
 
 import pytest
 import sample
 from command import TORCH_AND_TOOLS, cli, refused
 from msgspec import structs
+from places import REPORTS
 
 from crosscheck import ledger
 from crosscheck.audit import conventions, verdicts
@@ -17,8 +17,6 @@ from crosscheck.audit.records import Accuracy, Claim, Overhead
 from crosscheck.errors import ConfigError, UsageError
 from crosscheck.models import configs
 from crosscheck.report.pages import claims as page
-
-REPORTS = Path(__file__).parent.parent / "reports"
 
 
 def run(model):

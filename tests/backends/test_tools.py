@@ -16,6 +16,8 @@ from crosscheck.engine import measure
 from crosscheck.records import Skipped
 from crosscheck.tracing.calling import case_of
 
+pytestmark = pytest.mark.releases
+
 imported_by_name = torch.nn.functional.conv2d
 
 

@@ -12,6 +12,7 @@ import diffusers
 import pytest
 import sympy
 import torch
+from closed_forms import IMAGE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from real_models import arguments
@@ -30,16 +31,6 @@ from crosscheck.tracing.calling import case_of
 
 drawn_models = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 CATALOGUE = Path(crosscheck.__file__).parent / "catalogue"
-FORMS = {
-    ("SD3Transformer2DModel", "forward"): sd3.forward,
-    ("PixArtTransformer2DModel", "forward"): pixart.forward,
-    ("DiTTransformer2DModel", "forward"): dit.forward,
-    ("Transformer2DModel", "forward"): dit.legacy,
-    ("SanaTransformer2DModel", "forward"): sana.forward,
-    ("AutoencoderDC", "encode"): dc.encode,
-    ("AutoencoderDC", "decode"): dc.decode,
-    ("AutoencoderDC", "forward"): dc.forward,
-}
 SMALL_DC = {
     "encoder_block_out_channels": [8, 8],
     "decoder_block_out_channels": [8, 8],
@@ -55,7 +46,7 @@ SMALL_DC = {
 
 
 def counted(drawn: Drawn) -> Work:
-    return FORMS[drawn.class_name, drawn.entry](drawn.config, drawn.inputs)
+    return IMAGE[drawn.class_name, drawn.entry](drawn.config, drawn.inputs)
 
 
 def traced(drawn: Drawn) -> Work:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import tiny
 import torch
-from measure_releases import timeless
+from scripts import measure_releases
 
 import crosscheck
 from crosscheck.engine import measure
@@ -31,7 +31,9 @@ def test_as_one_by_one(folders):
     together = list(check_pipelines(folders, Workload(batch_size=1)))
     assert [ledger.model for ledger in together] == ["first", "second"]
     for folder, ledger in zip(folders, together, strict=True):
-        assert timeless(ledger, census=True) == timeless(crosscheck.check_pipeline(folder), census=True)
+        assert measure_releases.timeless(ledger, census=True) == measure_releases.timeless(
+            crosscheck.check_pipeline(folder), census=True
+        )
 
 
 def test_an_error_is_the_model_s_own(folders):
