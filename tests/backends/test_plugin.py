@@ -8,7 +8,7 @@ from pathlib import Path
 import plugins
 import pytest
 import tiny
-from command import cli
+from command import cli, tells
 from modules import BLOCK, BLOCK_MACS, block
 
 import crosscheck
@@ -151,13 +151,13 @@ def test_a_core_name_stays_ours(installed):
 BROKEN = {
     "its tool is missing": (
         "import no_such_tool.deep",
-        Skipped(reason="No module named 'no_such_tool'; install it with: pip install no_such_tool"),
+        "Skipped: [...]no_such_tool[...]; install it with: pip install no_such_tool",
     ),
-    "its tool lacks a name": ("from json.tool import no_such_name", "Skipped: cannot import name 'no_such_name'"),
-    "it can't be parsed": ("def", "SyntaxError: invalid syntax (sample_module.py, line 1)"),
-    "it raises when imported": ("1 / 0", "ZeroDivisionError: division by zero"),
+    "its tool lacks a name": ("from json.tool import no_such_name", "Skipped: [...]no_such_name"),
+    "it can't be parsed": ("def", "SyntaxError: [...]sample_module.py"),
+    "it raises when imported": ("1 / 0", "ZeroDivisionError: "),
     "it exits when imported": ("import sys; sys.exit('no licence')", "SystemExit: no licence"),
-    "it has no such class": ("", "AttributeError: module 'sample_module' has no attribute 'Sample'"),
+    "it has no such class": ("", "AttributeError: [...]Sample"),
     "it is no backend": (
         "class Sample: pass",
         "TypeError: sample_module:Sample is not a crosscheck.backends.interface",
@@ -171,7 +171,7 @@ BROKEN = {
         "TypeError: sample_module:Sample needs name = 'sample', as it is registered, and a distribution",
     ),
     "it exits": (counter("exit(3)"), "SystemExit: 3"),
-    "it calls itself": (counter("self.run(case)"), "RecursionError: maximum recursion depth exceeded"),
+    "it calls itself": (counter("self.run(case)"), "RecursionError: "),
     "a bool": (counter("Count(macs=True)"), "TypeError: returned True for MACs; allowed: an int from 0"),
     "a negative number": (counter("Count(macs=-1)"), "TypeError: returned -1 for MACs; allowed: an int from 0"),
     "beyond 64 bits": (counter("Count(macs=2**63)"), f"TypeError: returned {2**63} for MACs; allowed: an int from 0"),
@@ -179,8 +179,8 @@ BROKEN = {
         counter("Count(macs=5, by_op={'conv': 3})"),
         "ValueError: returned 5 MACs, which by op are 3",
     ),
-    "a float by op": (counter("Count(macs=5, by_op={'conv': 5.0})"), "ValidationError: Expected `int`, got `float`"),
-    "no ops": (counter("Count(macs=5, by_op=None)"), "TypeError: 'NoneType' object is not iterable"),
+    "a float by op": (counter("Count(macs=5, by_op={'conv': 5.0})"), ""),
+    "no ops": (counter("Count(macs=5, by_op=None)"), "TypeError: "),
     "text that is no text": (counter("(_ for _ in ()).throw(ValueError(chr(0xdcff)))"), "ValueError: ?"),
 }
 
@@ -193,12 +193,10 @@ def test_a_broken_one_costs_its_own_row_only(installed, tmp_path, device, source
     check = crosscheck.check(*block(device), backends=("sample", "thop"))
 
     outcome = check["sample"]
-    if isinstance(said, str):
-        text = f"Skipped: {outcome.reason}" if isinstance(outcome, Skipped) else outcome.error
-        assert text.startswith(said)
-        assert isinstance(outcome, Skipped if said.startswith("Skipped") else Failed)
-    else:
-        assert outcome == said
+    text = f"Skipped: {outcome.reason}" if isinstance(outcome, Skipped) else outcome.error
+    assert text.startswith(said.partition("[...]")[0])
+    assert tells(text, said)
+    assert isinstance(outcome, Skipped if said.startswith("Skipped") else Failed)
     assert (check["thop"].macs, check["thop"].residual) == (BLOCK_MACS, 0)
 
 

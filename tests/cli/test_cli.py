@@ -11,7 +11,7 @@ from pathlib import Path
 import plugins
 import pytest
 import tiny
-from command import TORCH_AND_TOOLS, arguments, cli, environment, refused
+from command import TORCH_AND_TOOLS, arguments, cli, environment, refused, tells
 from msgspec.structs import replace
 
 import crosscheck
@@ -180,6 +180,7 @@ def changed_total(ledger: Ledger) -> Ledger:
     return replace(ledger, generation=replace(ledger.generation, components=(more, *others), recommended=total))
 
 
+# 28 numbers: of three components eight backends and the recommended one, and the generation's
 COMPARED = {
     "the same": (lambda ledger: ledger, 0, "0 of 28 numbers changed"),
     "a residual": (one_off, 1, "1 of 28 numbers changed over 2 runs; no recommended total changed"),
@@ -296,12 +297,12 @@ def spoiled(place: Path) -> None:
 
 
 REFUSED = {
-    "": "Missing command; crosscheck --help shows what is allowed",
-    "profile": "No such command 'profile'; crosscheck --help shows what is allowed",
-    "--nonsense": "No such option: --nonsense; crosscheck --help",
-    "run --nonsense": "No such option: --nonsense; crosscheck run --help",
-    "run --step 3": "No such option: --step ",
-    "run --steps": "Option '--steps' requires an argument",
+    "": "; crosscheck --help shows what is allowed",
+    "profile": "'profile'[...]; crosscheck --help shows what is allowed",
+    "--nonsense": "--nonsense[...]; crosscheck --help shows what is allowed",
+    "run --nonsense": "--nonsense[...]; crosscheck run --help shows what is allowed",
+    "run --step 3": "--step [...]; crosscheck run --help shows what is allowed",
+    "run --steps": "--steps[...]; crosscheck run --help shows what is allowed",
     "run good --steps abc": "got: run good --steps abc; crosscheck run --help shows what is allowed",
     "run good --steps 2.5": "got: run good --steps 2.5",
     "run good --steps 0": "steps: got 0; allowed: a whole number from 1 to 10,000",
@@ -332,35 +333,33 @@ REFUSED = {
     "run layers": "layers_per_block: got 1000000000; allowed: up to 1,024",
     "run good nomodel": "unknown model 'nomodel'",
     "run good whole/good -o new": "'good' and 'whole/good' would both be written as good",
-    "run good -o file": "can't write to file: File exists; give a folder that can be written",
-    "run good -o file/new": "can't write to file/new: Not a directory",
-    "run good --json file/out.json": "can't write to file: File exists",
+    "run good -o file": "can't write to file: [...]; give a folder that can be written",
+    "run good -o file/new": "can't write to file/new: [...]; give a folder that can be written",
+    "run good --json file/out.json": "can't write to file: ",
     "run good --json no/such/out.json": "can't write no/such/out.json: there is no folder no/such; make it first",
     "sweep good --json no/such/out.json": "can't write no/such/out.json: there is no folder no/such; make it first",
     "doctor --json no/such/out.json": "can't write no/such/out.json: there is no folder no/such; make it first",
     "run good --json empty": "--json empty is a folder; with one model it names a file",
-    "run good layers --json file": "can't write to file: File exists",
-    "report good.json": "Missing option '-o'",
-    "report -o new": "Missing argument 'LEDGER...'",
-    "report good.json -o file": "can't write to file: File exists",
-    "report nosuch.json -o new": "nosuch.json: can't be read: No such file or directory; give a file that crosscheck "
-    "wrote with --json or -o",
-    "report claims.toml -o new": "claims.toml: not a ledger: JSON is malformed: invalid character (byte 4); give a "
-    "file that crosscheck wrote",
-    "report empty -o new": "empty: can't be read: Is a directory",
-    "report file -o new": "file: not a ledger: Input data was truncated",
+    "run good layers --json file": "can't write to file: ",
+    "report good.json": "-o[...]; crosscheck report --help shows what is allowed",
+    "report -o new": "LEDGER...[...]; crosscheck report --help shows what is allowed",
+    "report good.json -o file": "can't write to file: ",
+    "report nosuch.json -o new": "nosuch.json: can't be read: [...]; give a file that crosscheck wrote with --json",
+    "report claims.toml -o new": "claims.toml: not a ledger: [...]; give a file that crosscheck wrote",
+    "report empty -o new": "empty: can't be read: [...]; give a file that crosscheck wrote",
+    "report file -o new": "file: not a ledger: [...]; give a file that crosscheck wrote",
     "report schema.json -o new": "schema.json: schema 2; allowed: 1; read it with the crosscheck that wrote it",
     "report false.json -o new": "false.json: the record contradicts itself: unet: thop: gap is",
     "report good.json good.json -o new": "'good.json' and 'good.json' would both be written as tiny",
-    "compare": "Missing argument 'LEDGER LEDGER...'",
+    "compare": "LEDGER LEDGER...[...]; crosscheck compare --help shows what is allowed",
     "compare good.json": "got 1 ledger: give two or more",
     "compare good.json other.json": "the ledgers differ in model (tiny and other)",
-    "compare good.json good.json -o file": "can't write to file: File exists",
-    "gate": "Missing argument 'BASELINE.json'",
+    "compare good.json good.json -o file": "can't write to file: ",
+    "gate": "BASELINE.json[...]; crosscheck gate --help shows what is allowed",
     "gate nosuch.json": "nosuch.json: can't be read",
     "gate good.json": "unknown model 'tiny'; allowed",
     "gate module.json": "module.json is of a module by itself; give the ledger of a pipeline",
-    "list": "Missing argument 'backends|models|causes'",
+    "list": "backends|models|causes[...]; crosscheck list --help shows what is allowed",
     "list model": "can't list 'model'; did you mean 'models'? allowed: backends, models, causes",
     "list nonsense": "can't list 'nonsense'; allowed: backends, models, causes",
 }
@@ -377,12 +376,12 @@ def spoils(tmp_path_factory):
 def test_bad_input_is_refused_in_one_line_before_torch_is_imported(spoils, args, words):
     line = refused(cli(*args.split(), cwd=spoils, without=TORCH_AND_TOOLS))
 
-    assert words in line
+    assert tells(line, words)
     assert not (spoils / "new").exists()
 
 
 REFUSED_BY_THE_PIPELINE = {
-    "--height 515": "StableDiffusionPipeline rejects this call: `height` and `width` have to be divisible by 8",
+    "--height 515": "StableDiffusionPipeline rejects this call: ",
     "--scheduler HeunDiscretScheduler": "'HeunDiscretScheduler'; did you mean 'HeunDiscreteScheduler'?",
     "--scheduler DDIM": "'DDIM'; did you mean 'DDIMScheduler' or",
 }
@@ -536,7 +535,8 @@ def test_a_full_disk_is_one_line():
             arguments("list", "models"), stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False
         )
     assert done.returncode == 2
-    assert done.stderr == "crosscheck: error: OSError: [Errno 28] No space left on device; --debug shows where\n"
+    (line,) = done.stderr.splitlines()
+    assert tells(line, "crosscheck: error: OSError: [...]; --debug shows where")
 
 
 # -- refused once the pipeline is built: here, where torch is imported already -----------------------------------------
@@ -573,7 +573,7 @@ SPOILED = {
         "scheduler/scheduler_config.json",
         {},
         ("--scheduler", "UnCLIPScheduler"),
-        "UnCLIPScheduler can't be made from PNDMScheduler's config: UnCLIPScheduler only supports `beta_schedule`",
+        "UnCLIPScheduler can't be made from PNDMScheduler's config: ",
     ),
 }  # fmt: skip
 

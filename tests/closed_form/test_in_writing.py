@@ -7,8 +7,13 @@ from math import ceil, floor
 
 import pytest
 import sympy
+from by_hand import flux_dev
 from command import TORCH_AND_TOOLS, cli, refused
 from installed import needs
+from published_configs import SD21, unet_inputs
+from real_models import traced_macs
+from scripts import standalone_sd21
+from strategies import Drawn
 
 import crosscheck
 from crosscheck.closed_form import in_writing
@@ -127,8 +132,42 @@ def test_what_is_printed_can_be_evaluated(height, width):
 
 
 def test_latex_is_given():
-    done = cli("formula", "flux1-dev", "--component", "transformer")
-    assert r"LaTeX: \mathrm{MACs} = 350208\,b\,\left\lfloor \tfrac{h}{2} \right\rfloor^{2}" in done.stdout
+    """Of a text encoder, which has two terms: 23 layers of 1,024, whose feed-forward is 4,096 wide."""
+    scores_and_values = 23 * 2 * 1024
+    projections = 23 * (4 * 1024 * 1024 + 2 * 1024 * 4096)
+    done = cli("formula", "sd21-base", "--component", "text_encoder")
+    expected = rf"LaTeX: \mathrm{{MACs}} = {scores_and_values}\,b\,n^{{2}} + {projections}\,b\,n"
+    assert expected in (line.strip() for line in done.stdout.splitlines())
+
+
+def evaluated(latex: str, **sizes: int) -> int:
+    """The value of what LaTeX says, by its signs alone."""
+    code = latex.removeprefix(r"\mathrm{MACs} = ").replace(r"\,", "*")
+    code = code.replace(r"\left\lfloor", "floor(").replace(r"\left\lceil", "ceil(")
+    code = code.replace(r"\right\rfloor", ")").replace(r"\right\rceil", ")")
+    while r"\tfrac" in code:  # the innermost first
+        code, found = re.subn(r"\\tfrac\{([^{}]*)\}\{(\d+)\}", r"((\1)/\2)", code)
+        assert found, code
+    code = re.sub(r"\^\{(\d+)\}", r"**\1", code)
+    return eval(code, {"floor": floor, "ceil": ceil}, sizes)
+
+
+@pytest.mark.parametrize("sizes", [(1, 128, 128, 512), (2, 127, 65, 512), (3, 1, 2, 7)])
+def test_latex_is_the_work_by_hand_at_every_size(sizes):
+    """Pixels come in patches of two by two: of an odd latent a row is left over."""
+    batch, height, width, text = sizes
+    latex = in_writing.latex(part("flux1-dev", "transformer").formula())
+    by_hand = sum(flux_dev((height // 2) * (width // 2), text, batch).values())
+    assert evaluated(latex, b=batch, h=height, w=width, n=text) == by_hand
+
+
+@pytest.mark.parametrize("side", [8, 64, 128])
+def test_latex_of_roundings_within_roundings(side):
+    latex = in_writing.latex(part("sd21-base", "unet").formula())
+    assert evaluated(latex, b=1, h=side, w=side, n=77) == standalone_sd21.unet(side)
+    # five convolutions of stride 1 and three of stride 2, each over half as many, rounded up: what runs says so
+    odd = Drawn("UNet2DConditionModel", SD21, "forward", unet_inputs(side + 1, 1024))
+    assert evaluated(latex, b=1, h=side + 1, w=side + 1, n=77) == sum(traced_macs(odd).values())
 
 
 @pytest.mark.parametrize(
@@ -163,7 +202,7 @@ def test_a_size_that_the_pipeline_refuses_has_no_formula(model):
     config = configs.read(folder, model)
     multiple = in_writing._MULTIPLES[config.class_name]
     height = 512 + multiple // 2
-    with pytest.raises(UsageError, match="divisible"):
+    with pytest.raises(UsageError, match=r"rejects this call: .|would take another size: ."):
         crosscheck.check_pipeline(model, backends=(), height=height)
     with pytest.raises(UsageError, match=f"got {height}; allowed: a multiple of {multiple} "):
         in_writing.parts(config, configs.stated(folder), height=height)

@@ -3,6 +3,7 @@
 import broken
 import pytest
 import torch
+from command import tells
 from installed import COUNTING
 from modules import BLOCK_MACS, block
 
@@ -23,7 +24,7 @@ def with_broken(monkeypatch):
 
 CAUGHT = {
     "raises": "KeyError: 'no rule\\nfor this'",
-    "returns-nothing": "AttributeError: 'NoneType' object has no attribute 'macs'",
+    "returns-nothing": "AttributeError: [...]",
     "returns-a-float": "TypeError: returned 1.5 for MACs; allowed: an int from 0",
     "mutates": ("changed what it was given: child module out replaced; forward hook added; training flag changed"),
     "patches-torch": "changed what it was given: torch.nn.functional.linear replaced",
@@ -44,7 +45,7 @@ def test_a_fault_costs_its_own_row_only(name, with_broken):
     check = crosscheck.check(module, x, backends=(name, "thop"), time_limit=6)
 
     assert check[name] == Failed(error=check[name].error, version=check[name].version)
-    assert check[name].error == {**CAUGHT, **CAUGHT_ON_META}[name]
+    assert tells(check[name].error, {**CAUGHT, **CAUGHT_ON_META}[name])
     assert isinstance(check["thop"], Counted)
     assert check["thop"].macs == check.recommended.macs == BLOCK_MACS
 
@@ -56,7 +57,7 @@ def test_on_real_tensors_too(name, with_broken):
 
     check = crosscheck.check(module, x, backends=(name, "fvcore"))
 
-    assert check[name].error == CAUGHT[name]
+    assert tells(check[name].error, CAUGHT[name])
     assert check["fvcore"].residual == 0
     assert torch.nn.functional.linear is linear
     assert dict(module.named_modules()) == parts
@@ -90,7 +91,7 @@ def test_a_missing_tool_is_skipped_with_the_way_to_get_it(monkeypatch):
 
     check = crosscheck.check(module, x, backends=("absent",))
 
-    assert check["absent"].reason == "No module named 'no_such_tool'; install it with: pip install no_such_tool"
+    assert tells(check["absent"].reason, "no_such_tool[...]; install it with: pip install no_such_tool")
 
 
 def test_on_meta_each_backend_runs_isolated_and_on_real_tensors_not():

@@ -1,6 +1,7 @@
 """The command line in a process of its own."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -46,6 +47,11 @@ def cli(*args: object, paths: Sequence[object] = (), **options: Any) -> subproce
     return subprocess.run(
         arguments(*args, **code), capture_output=True, text=True, env=environment(*paths), timeout=600, **options
     )
+
+
+def tells(text: str, words: str) -> bool:
+    """Whether the text holds ``words``; ``[...]`` in them stands for what another library or the system words."""
+    return bool(re.search(".*".join(map(re.escape, words.split("[...]"))), text, re.DOTALL))
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:

@@ -151,7 +151,7 @@ def test_a_missing_component_is_named(folder):
     index = json.loads((folder / "model_index.json").read_text())
     del index["vae"]
     (folder / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(ConfigError, match=r"StableDiffusionPipeline can't be built: .*missing 1 required.*'vae'"):
+    with pytest.raises(ConfigError, match=r"StableDiffusionPipeline can't be built: .*vae"):
         build(folder)
 
 

@@ -157,6 +157,8 @@ def set_in(*keys: str | int, by: int = 1, to: Any = None):
 
 
 THOP = ("unet", "backends", "thop")
+#: One entry off by one where nothing else is said. By PNDM there were 31 calls, by guidance at a batch of 2, and the
+#: terms gave the gap.
 CONTRADICTIONS = {
     "raw total": (set_in(*THOP, "macs"), "unet: thop: gap is"),
     "gap": (set_in(*THOP, "gap"), "unet: thop: residual is 0, its parts give 1"),
@@ -263,20 +265,17 @@ def test_what_is_no_file_is_refused(file):
 # -- reconciled again --------------------------------------------------------------------------------------------------
 
 BROKEN_CENSUS = {
-    "a module that is not there": (set_in("unet", "census", "ops", 0, "module", to=10**6), "index out of range"),
-    "a module beyond any index": (set_in("unet", "census", "ops", 0, "module", to=10**30), "index"),
-    "attention without a shape": (set_in("unet", "census", "attention", 0, "query", to=[]), "index out of range"),
+    "a module that is not there": set_in("unet", "census", "ops", 0, "module", to=10**6),
+    "a module beyond any index": set_in("unet", "census", "ops", 0, "module", to=10**30),
+    "attention without a shape": set_in("unet", "census", "attention", 0, "query", to=[]),
 }
 
 
-@pytest.mark.parametrize(("change", "words"), BROKEN_CENSUS.values(), ids=BROKEN_CENSUS)
-def test_a_census_that_causes_trip_over_is_refused(path, tree, change, words):
+@pytest.mark.parametrize("change", BROKEN_CENSUS.values(), ids=BROKEN_CENSUS)
+def test_a_census_that_causes_trip_over_is_refused(path, tree, change):
     change(tree)
 
-    message = refused(path, tree)
-
-    assert message.startswith("unet: the ledger can't be reconciled again: ")
-    assert words in message
+    assert refused(path, tree).startswith("unet: the ledger can't be reconciled again: ")
 
 
 def test_old_terms_are_made_again_and_the_changed_cells_named(path, tree):

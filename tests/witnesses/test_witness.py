@@ -316,8 +316,9 @@ def test_memory_is_that_of_float32(device, dtype, held):
 
 @logged
 def test_a_forward_that_fails_is_one_line():
-    with pytest.raises(UncountedError, match=r"^RuntimeError: mat1 and mat2 shapes .* \(2x5 and 3x4\)$"):
+    with pytest.raises(UncountedError, match=r"^RuntimeError: .+$") as error:
         crosscheck.witness(nn.Linear(3, 4), torch.randn(2, 5))
+    assert "\n" not in str(error.value)
 
 
 @logged
@@ -402,7 +403,7 @@ def test_a_component_that_dies_or_hangs_costs_no_other(tmp_path):
     [
         ("sd21-base --with cpu --component vae", "no component 'vae' in sd21-base; did you mean 'vae_decoder'?"),
         ("sd21-base --with cpu --dtype bfloat16", "--dtype 'bfloat16' with the CPU witness; allowed: float32"),
-        ("sd21-base --with gpu", "'gpu' is not one of 'cpu', 'ncu'"),
+        ("sd21-base --with gpu", "; got: witness sd21-base --with gpu; crosscheck witness --help"),
         ("sd21-bse --with cpu", "did you mean 'sd21-base'?"),
     ],
 )  # fmt: skip
@@ -436,7 +437,7 @@ def test_a_table_of_counters_is_read():
     [
         ("operation 2", "another range", "kernel 'void at::elementwise_kernel<128, 4>"),
         ("6,553,600", "6,553,601", "6553601 tensor operations are no whole number of MACs"),
-        ("6,553,600", "nan", "invalid literal"),
+        ("6,553,600", "nan", "ValueError"),
         ("Kernel Name", "Name", ""),
         ("_op_ffma_", "_op_fma_", "KeyError"),
     ],
