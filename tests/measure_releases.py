@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parent / "helpers"))
+
 import tiny
 import torch
 from modules import block

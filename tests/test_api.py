@@ -5,7 +5,7 @@ import re
 import pytest
 
 pytest.importorskip("griffe", reason="griffelib makes the reference")
-import api
+from scripts import api
 
 import crosscheck
 

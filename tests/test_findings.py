@@ -4,14 +4,14 @@ import re
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 from packaging.version import Version
+from places import REPORTS
 
 from crosscheck import causes
 
-FINDINGS = Path(__file__).parent.parent / "reports" / "findings"
+FINDINGS = REPORTS / "findings"
 PAGES = sorted(path for path in FINDINGS.glob("*.md") if path.name != "README.md")
 
 

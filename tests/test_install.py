@@ -9,6 +9,8 @@ from packaging.version import Version
 
 import crosscheck
 
+pytestmark = pytest.mark.releases
+
 under_tox = pytest.mark.skipif("CROSSCHECK_UNDER_TOX" not in os.environ, reason="tox installs the wheel and says so")
 
 

@@ -9,6 +9,8 @@ from crosscheck.backends import registry
 from crosscheck.backends.aten import Aten
 from crosscheck.case import Count
 
+pytestmark = pytest.mark.releases
+
 OURS = [name for name in COUNTING if name != "analytic"]  # it knows architectures, not modules
 
 

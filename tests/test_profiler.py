@@ -1,7 +1,7 @@
 """The component API gives the recommended numbers, by the names that its users know."""
 
 import pytest
-import standalone_sd21 as by_hand
+from scripts import standalone_sd21 as by_hand
 
 from crosscheck.errors import UsageError
 from crosscheck.profiler import create_profiler, get_model_manager

@@ -1,12 +1,11 @@
 """The ledgers of the releases that tox installs: complete, explained, alike in the totals, and not stale."""
 
 import re
-from pathlib import Path
 
-import measure_releases
-import promised
 import pytest
 from packaging.version import Version
+from places import REPORTS
+from scripts import measure_releases, promised
 
 import crosscheck
 from crosscheck import causes, ledger, reconcile
@@ -16,11 +15,12 @@ from crosscheck.report.charts import versions as drift_chart
 from crosscheck.report.comparison import compare
 from crosscheck.report.pages import versions as drift
 
-REPORTS = Path(__file__).parent.parent / "reports"
+pytestmark = pytest.mark.releases
+
 LEDGERS = REPORTS / "ledgers"
 TEXTS = re.compile(r"<text[^>]*>([^<]*)<")
 
-#: Counted and confirmed in `tests/test_pipelines.py` against published numbers; the same whatever is installed.
+#: Confirmed in `tests/pipelines/test_pipelines.py` against published numbers; the same whatever is installed.
 TOTALS = {
     ("sd21-base", "unet"): 402_128_732_160,
     ("sd21-base", "text_encoder"): 22_563_616_768,
@@ -144,14 +144,28 @@ def test_what_the_releases_are_known_for(comparison):
     seeing = releases("small-cpu", "block", "flop_counter", 1_114_112)
     assert seeing == every - blind - releases("small-cpu", "block", "flop_counter", None)
     assert releases("sd21-base", "unet", "flop_counter", None) == {e for e in every if e[0] == "2.0.1"}
-    # thop and LoRACompatible layers: what was measured apart from this project, in the two eras
-    assert releases("sd21-base", "unet", "thop-plain", 235_028_480) == {("2.0.1", "0.21.4", False)}
-    assert releases("sd21-base", "unet", "thop-plain", 232_980_480) == {("2.2.2", "0.25.1", False)}
+    # thop has no rule for LoRACompatible layers. Left are conv_in and conv_out, 4 and 320 channels on 64 x 64 each, and
+    # four an element of LayerNorm, three in each block of attention; in the first era the time's embedding too
+    norms = 4 * 3 * (5 * 320 * 4096 + 5 * 640 * 1024 + 5 * 1280 * 256 + 1280 * 64)
+    left = 2 * (64 * 64 * 4 * 320 * 9) + norms
+    embedding = 320 * 1280 + 1280 * 1280
+    assert releases("sd21-base", "unet", "thop-plain", left + embedding) == {("2.0.1", "0.21.4", False)}
+    assert releases("sd21-base", "unet", "thop-plain", left) == {("2.2.2", "0.25.1", False)}
     # the patch of attention adds nothing to a text encoder that writes it out
-    eager = releases("sd21-base", "text_encoder", "thop", 22_299_160_576)
+    # 23 layers of 1,024 with a feed-forward of 4,096; four an element of two norms in each, and of the last
+    linear, norms = 23 * 77 * (4 * 1024 * 1024 + 2 * 1024 * 4096), 4 * (2 * 23 + 1) * 77 * 1024
+    eager = releases("sd21-base", "text_encoder", "thop", linear + norms)
     assert eager == {e for e in every if e[1] in {"0.21.4", "0.25.1", "0.27.2"}}
-    # fvcore on meta: linear layers 129,922,170,880 and norms and upsampling 402,800,640, no convolution
-    dropped = releases("sd21-base", "unet", "fvcore-meta", 129_922_170_880 + 402_800_640)
+    # fvcore on meta: linear layers, five an element of a norm and one an element upsampled, no convolution. LayerNorm
+    # is as above; GroupNorm before each block of attention, in a resnet of what comes in and what goes out, and last
+    blocks = 5 * 320 * 4096 + 5 * 640 * 1024 + 5 * 1280 * 256 + 1280 * 64
+    groups = blocks + (4 * 320 + (960 + 640 + 640 + 3 * 320) + 320) * 64 * 64
+    groups += ((320 + 3 * 640) + (1920 + 1280 + 960 + 3 * 640)) * 32 * 32
+    groups += ((640 + 3 * 1280) + (2560 + 2560 + 1920 + 3 * 1280)) * 16 * 16
+    groups += (4 * 1280 + 4 * 1280 + (3 * 2560 + 3 * 1280)) * 8 * 8
+    upsampled = 1280 * 16 * 16 + 1280 * 32 * 32 + 640 * 64 * 64
+    macs = 129_922_170_880 + 5 * (3 * blocks + groups) + upsampled
+    dropped = releases("sd21-base", "unet", "fvcore-meta", macs)
     assert dropped == {e for e in every if Version(e[0]) < Version("2.5")}
     assert releases("sd21-base", "unet", "fvcore-meta", None) == every - dropped
 

@@ -186,11 +186,33 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+def attention_and_rest(pixels):
+    """Of a generation of Stable Diffusion 2.1-base: a latent of pixels / 8, side by side."""
+    latent = (pixels // 8) ** 2
+    # Five blocks 320 wide over all latents, five 640 wide over a quarter, five 1,280 wide over a sixteenth, one over a
+    # 64th: scores and values of itself, and of 77 tokens of text. The decoder has one, 512 wide. A layer of text: 77.
+    blocks = ((5, 320, 1), (5, 640, 4), (5, 1280, 16), (1, 1280, 64))
+    attention = sum(n * 2 * width * (latent // part) * (latent // part + 77) for n, width, part in blocks)
+    text = 23 * 2 * 1024 * 77 * 77
+    # The rest at 64 x 64 is published, and all of it grows as the pixels do, but for the time's embedding (two layers,
+    # and one in each of the resnets, of 20,160 channels in all) and for keys and values of the text.
+    fixed = 320 * 1280 + 1280 * 1280 + 1280 * 20_160
+    fixed += sum(n * 2 * 77 * 1024 * width for n, width, _ in blocks)
+    unet = fixed + (209_180_426_240 + 129_922_170_880 - fixed) * latent // 64**2
+    decoder = (DECODER - 2 * 512 * 64**4) * latent // 64**2
+    return (
+        62 * attention + 2 * 512 * latent**2 + 2 * text,
+        62 * unet + decoder + 2 * (TEXT - text),
+    )
+
+
 def test_the_command(place):
     heights = [argument for height in range(1024, 1537, 128) for argument in ("--height", height)]
     done = cli("sweep", "sd21-base", *heights, "-o", "out", "--json", "points.json", without=TORCH_AND_TOOLS)
 
     assert done.returncode == 0, done.stderr
+    assert sum(attention_and_rest(512)) == 62 * UNET + DECODER + 2 * TEXT  # as published
+    assert [attention > rest for attention, rest in map(attention_and_rest, (1152, 1280))] == [False, True]
     assert "attention overtakes all the rest between 1152 x 1152 and 1280 x 1280 pixels" in done.stdout
     read = json.loads(Path("points.json").read_text())
     assert [point["asked"]["height"] for point in read] == [1024, 1152, 1280, 1408, 1536]

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+sys.path.append(str(Path(__file__).parent / "helpers"))
+
 TIME_LIMIT = 240
 #: What a test case that builds a pipeline has.
 BUILDS = ("get_dummy_components", "get_dummy_inputs", "pipeline_class")
