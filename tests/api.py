@@ -35,11 +35,14 @@ SECTIONS = {
     "Sweep": ("sweep", "sweep.sweep sweep.Point"),
     "In tests": ("pytest_plugin", "pytest_plugin.macs_of"),
     "Write a backend": (
-        "case",
+        "backends.interface",
         "case.Backend case.Case case.Count case.NotApplicable records.census.Evidence backends.entry.Entry",
     ),
     "Test a backend": ("testing", ""),
-    "Write a cause": ("causes.tool", ""),
+    "Write a cause": (
+        "causes.tool",
+        "causes.tool.Tool causes.tool.Sees causes.tool.Cause causes.tool.PredictedFailure",
+    ),
     "What a cause may look at": (
         "",
         "records.census.Census records.census.ModuleRow records.census.OpRow records.census.AttentionRow "
@@ -52,14 +55,14 @@ SECTIONS = {
 def page() -> str:
     """The reference."""
     package = GriffeLoader(search_paths=[str(ROOT)]).load("crosscheck")
-    blocks, known = [START], set[str]()
+    blocks, documented = [START], set[str]()
     for title, (about, names) in SECTIONS.items():
         module = package if about == "crosscheck" else package[about] if about else None
         things = [package[name] for name in names.split()] or [*filter(_own, module.members.values())]
         blocks += [f"## {title}", *([_text(module)] if module else [])]
         blocks += [block for thing in things for block in _thing(thing)]
-        known |= {thing.name for thing in things}
-    linked = re.compile(rf"`({'|'.join(sorted(known))})`(?! \|)")
+        documented |= {thing.name for thing in things}
+    linked = re.compile(rf"`({'|'.join(sorted(documented))})`(?! \|)")
     parts = re.split(r"(```.*?```|^#.*?$)", "\n\n".join(blocks), flags=re.DOTALL | re.MULTILINE)
     parts[::2] = [linked.sub(lambda name: f"[`{name[1]}`](#{name[1].lower()})", part) for part in parts[::2]]
     return "".join(parts) + "\n"

@@ -17,6 +17,7 @@ import torch
 from command import cli
 from modules import BLOCK, BLOCK_MACS, block
 from places import REPORTS, ROOT
+from scripts import tables
 
 import crosscheck
 from crosscheck import causes, ledger
@@ -29,11 +30,12 @@ from crosscheck.report.pages import scoreboard
 README = (ROOT / "README.md").read_text()
 PROSE = " ".join(README.split())
 CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+API = (ROOT / "crosscheck" / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
     """Their code in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README + CONTRIBUTING, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", README + CONTRIBUTING + API, flags=re.MULTILINE | re.DOTALL)
 
 
 def cells(line: str) -> list[str]:
@@ -110,6 +112,17 @@ def test_the_counters_table_is_the_scoreboard():
     assert table == scoreboard.board(scores)
 
 
+def test_the_table_of_counters_is_as_they_are_declared():
+    (table,) = re.findall(r"<!-- tools -->\n(.*?)\n<!-- /tools -->", CONTRIBUTING, flags=re.DOTALL)
+    assert table == tables.tools()
+
+
+@pytest.mark.parametrize("what", ["a counter", "a cause", "an architecture", "a model", "a claim", "a torch release"])
+def test_a_recipe_has_at_most_twenty_lines(what):
+    (recipe,) = re.findall(rf"^## Add {what}\n(.*?)(?=^## )", CONTRIBUTING, flags=re.DOTALL | re.MULTILINE)
+    assert len(recipe.strip().splitlines()) <= 20
+
+
 # -- its commands ------------------------------------------------------------------------------------------------------
 
 COMMANDS = [
@@ -168,12 +181,14 @@ def test_the_extras_they_install_exist():
         assert set(extras.split(",")) <= project["optional-dependencies"].keys()
 
 
-@pytest.mark.parametrize(("text", "folder"), [(README, ROOT), (CONTRIBUTING, ROOT / ".github")], ids=["README", "more"])
-def test_their_links_lead_somewhere(text, folder):
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / ".github" / "CONTRIBUTING.md"])
+def test_their_links_lead_somewhere(page):
+    folder = page.parent
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text()) if "://" not in link]
     assert links
     for link in links:
         file, _, title = link.partition("#")
+        file = file or page.name
         assert (folder / file).exists(), link
         titles = re.findall(r"^#+ (.*)$", (folder / file).read_text(), re.MULTILINE) if title else []
         assert not title or title in [heading.lower().replace(" ", "-") for heading in titles], link
@@ -201,7 +216,7 @@ def test_the_python_example_runs(monkeypatch):
 
     monkeypatch.setattr(crosscheck, "check_pipeline", stand_in)
     module, x = block()
-    (example,) = (code for code in blocks("python") if "check_pipeline" in code)
+    (example,) = (code for code in blocks("python") if "check = crosscheck.check(" in code)
     names = {"module": module, "x": x}
 
     exec(example, names)
@@ -213,9 +228,9 @@ def test_the_python_example_runs(monkeypatch):
 def test_the_example_of_a_backend_is_found_and_counts(tmp_path, monkeypatch):
     """A package with the README's class and entry point, and a tool that gives the parameters."""
     (example,) = (code for code in blocks("python") if "Backend)" in code)
-    (table,) = (tomllib.loads(text) for text in blocks("toml") if "entry-points" in text)
-    entries = table["project"]["entry-points"][registry.GROUP]
-    site = plugins.install(tmp_path / "package", entries, {"my_package": example})
+    ((name, value, group),) = re.findall(r'`(\S+) = "(my_package:\S+)"` under `\[project.entry-points."(\S+)"\]', API)
+    assert group == registry.GROUP
+    site = plugins.install(tmp_path / "package", {name: value}, {"my_package": example})
     monkeypatch.syspath_prepend(site)
 
     def count(entry, inputs):

@@ -13,6 +13,7 @@ rooms import from here.
 from __future__ import annotations
 
 import importlib
+import pkgutil
 
 from msgspec import structs
 
@@ -37,12 +38,12 @@ __all__ = [
     "without_attention",
 ]
 
-#: In this order they are imported, so causes are listed and the terms of a ledger follow one another.
-_FILES = (
+#: In this order causes are listed, and the terms of a ledger follow one another; a file that is not named comes last.
+_ORDER = (
     "shared flop_counter fvcore jit onnx_tool onnx_tool_failures ptflops_aten ptflops ptflops_failures "
     "calflops flops_profiler deepspeed thop thop_failures torchinfo torchprofile torch_flops ultralytics_thop"
 ).split()
-for _file in _FILES:
+for _file in (*_ORDER, *(module.name for module in pkgutil.iter_modules(__path__))):
     importlib.import_module(f"{__name__}.{_file}")
 side_by_side(CAUSES, ("calflops", "flops-profiler", "deepspeed"))
 side_by_side(PREDICTED_FAILURES, ("calflops", "flops-profiler", "deepspeed"))

@@ -2,11 +2,16 @@
 
 The file of a counter declares them::
 
-    THOP = Tool("thop", backends=("thop", "thop-plain"), release="0.1.1", installed="crosscheck", sees=Sees.MODULES)
+    from math import prod
+
+    from crosscheck.causes.tool import Sees, Tool
+
+    MINE = Tool("my-counter", backends=("my-counter",), release="1.0", installed="my-package", sees=Sees.OPERATORS)
 
 
-    @THOP.cause("thop-prelu", "thop charges nn.PReLU 1 MAC an element.", "thop/vision/basic_hooks.py:82-87")
-    def _prelu(census: Census) -> int: ...
+    @MINE.cause("my-counter-softmax", "my-counter charges a MAC an element of softmax.", "my_counter/rules.py:12-15")
+    def softmax(census):
+        return sum(row.count * prod(row.out) for row in census.ops if row.op == "softmax")
 
 Making a `Tool` declares it; it joins the causes and failures that several tools share, by its traits. A name is
 declared once: a second time raises `ValueError`.

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from installed import INSTALLED, needs
 from modules import Function
 from msgspec import structs
+from places import ROOT
 from torch import nn
 from torch.utils import checkpoint
 
@@ -1219,7 +1220,7 @@ def test_every_counter_has_one_declaration():
 
 
 def test_a_release_is_the_one_that_is_pinned():
-    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = [*project["dependencies"], *project["optional-dependencies"]["counters"]]
     pinned = dict(pin.split("==") for pin in pins if "==" in pin)
     for each in tool.TOOLS.values():
