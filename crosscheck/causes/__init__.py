@@ -1,7 +1,8 @@
 """The knowledge: named, sourced reasons why a counter differs from conv + linear + attention + matmul.
 
 Each cause predicts an exact, signed integer from the census and the installed releases. None is shown the gap. The
-causes of one backend are disjoint: an operation's share is in one of them only.
+causes of one backend are disjoint: an operation's share is in one of them only. Sources are files and lines of the
+release that the `tool.Tool` has, and of torch 2.13.0, where they name no other.
 
 `tool` has a counter's traits and how causes are declared, `reading` what they ask of a census, `releases` conditions on
 what is installed, `plugins` what other packages bring; `shared` and `jit` are about all tools with a trait, the other
