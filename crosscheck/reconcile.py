@@ -76,10 +76,10 @@ def _recommend(
     saving = sum(row.macs - row.causal_macs for row in census.attention) if census else 0
     if not isinstance(analytic, Measured):
         why = analytic.reason if isinstance(analytic, Skipped) else getattr(analytic, "error", "not run")
-        return Recommended.of("unconfirmed", trace.by_op, saving, f"analytic: {why}"), trace.macs
+        return Recommended.from_ops("unconfirmed", trace.by_op, saving, f"analytic: {why}"), trace.macs
     if differing := unequal_ops(analytic.by_op, trace.by_op):
         return Recommended(status="unequal", reason=f"analytic and aten differ in {differing}"), analytic.macs
-    return Recommended.of("confirmed", trace.by_op, saving), analytic.macs
+    return Recommended.from_ops("confirmed", trace.by_op, saving), analytic.macs
 
 
 def unequal_ops(closed_form: Mapping[str, int], trace: Mapping[str, int]) -> str:
@@ -162,7 +162,7 @@ def generation(
     reason = f"no closed form for: {', '.join(without)}" if without else ""
     return Generation(
         components=components,
-        recommended=Recommended.of(status, by_op, reason=reason),
+        recommended=Recommended.from_ops(status, by_op, reason=reason),
         outside_macs=outside_macs,
     )
 

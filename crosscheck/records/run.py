@@ -30,7 +30,9 @@ class Recommended(Record, frozen=True, kw_only=True):
     """Why nothing, or nothing confirmed, is recommended."""
 
     @classmethod
-    def of(cls, status: Status, by_op: Mapping[str, int], causal_saving: int = 0, reason: str = "") -> Recommended:
+    def from_ops(
+        cls, status: Status, by_op: Mapping[str, int], causal_saving: int = 0, reason: str = ""
+    ) -> Recommended:
         """Sum ``by_op`` (MACs); ``causal_saving`` MACs are what the triangle leaves out."""
         macs = sum(by_op.values())
         return cls(

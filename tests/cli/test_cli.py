@@ -176,7 +176,7 @@ def changed_total(ledger: Ledger) -> Ledger:
         "linear": old["linear"] + tiny.LINEAR,
         "attention": old["attention"] + tiny.ATTENTION,
     }
-    total = Recommended.of("confirmed", by_op)
+    total = Recommended.from_ops("confirmed", by_op)
     return replace(ledger, generation=replace(ledger.generation, components=(more, *others), recommended=total))
 
 
@@ -292,7 +292,7 @@ def spoiled(place: Path) -> None:
     thop = tiny.ledger().component("unet")["thop"]
     (place / "false.json").write_text(with_outcome(tiny.ledger(), "unet", "thop", macs=thop.macs + 1).to_json())
     (place / "module.json").write_text(replace(tiny.ledger(), workload=None, generation=None).to_json())
-    nothing = replace(tiny.ledger().generation, components=(), recommended=Recommended.of("confirmed", {}))
+    nothing = replace(tiny.ledger().generation, components=(), recommended=Recommended.from_ops("confirmed", {}))
     (place / "nothing.json").write_text(replace(tiny.ledger(), components=(), generation=nothing).to_json())
 
 

@@ -140,7 +140,7 @@ def unet() -> Component:
             TensorSpec(name="timestep", shape=(), dtype="int64"),
             TensorSpec(name="encoder_hidden_states", shape=(1, 77, 1024), dtype="float32"),
         ),
-        recommended=Recommended.of("confirmed", by_op),
+        recommended=Recommended.from_ops("confirmed", by_op),
         backends=backends(
             402_128_732_160,
             63_026_135_040,
@@ -164,7 +164,7 @@ def vae_decoder() -> Component:
         entry="decode",
         params=49_490_199,
         inputs=(TensorSpec(name="z", shape=(1, 4, 64, 64), dtype="float32"),),
-        recommended=Recommended.of("confirmed", by_op),
+        recommended=Recommended.from_ops("confirmed", by_op),
         backends=backends(
             1_257_259_466_752,
             17_179_869_184,
@@ -183,7 +183,7 @@ def text_encoder() -> Component:
         class_name="CLIPTextModel",
         params=340_387_840,
         inputs=(TensorSpec(name="input_ids", shape=(1, 77), dtype="int64"),),
-        recommended=Recommended.of("confirmed", by_op, causal_saving=137_826_304),
+        recommended=Recommended.from_ops("confirmed", by_op, causal_saving=137_826_304),
         backends=backends(22_563_616_768, 279_279_616, layernorm=3_705_856, softmax=2_181_872),
         other_ops={"softmax": 2_181_872, "norm": 3_705_856, "embedding": 157_696},
     )
@@ -207,7 +207,7 @@ def generation() -> Generation:
         "attention": 62 * 63_026_135_040 + 17_179_869_184 + 2 * 279_279_616,
         "matmul": 0,
     }
-    return Generation(components=parts, recommended=Recommended.of("confirmed", by_op), outside_macs=0)
+    return Generation(components=parts, recommended=Recommended.from_ops("confirmed", by_op), outside_macs=0)
 
 
 def sd21_base() -> Ledger:

@@ -34,11 +34,11 @@ def strange() -> dict[str, Ledger]:
     huge = Counted(
         version="1", macs=10**400, seconds=0, gap=10**400 - 1, terms=(Term(cause="x", macs=10**400 - 1),), residual=0
     )
-    one = replace(unet, recommended=Recommended.of("confirmed", {"conv": 1}), backends={"huge": huge})
+    one = replace(unet, recommended=Recommended.from_ops("confirmed", {"conv": 1}), backends={"huge": huge})
     none = replace(
         unet, backends={"a": Skipped(reason="x"), "b": Failed(error="x"), "c": Failed(error="x", predicted_by="k")}
     )
-    zero = replace(one, recommended=Recommended.of("confirmed", {}), backends={"z": replace(huge, macs=5, gap=5)})
+    zero = replace(one, recommended=Recommended.from_ops("confirmed", {}), backends={"z": replace(huge, macs=5, gap=5)})
     many = replace(unet, backends={"m": replace(huge, terms=tuple(Term(cause=f"c{n}", macs=n) for n in range(1, 40)))})
     parts = {
         "huge": (one,),

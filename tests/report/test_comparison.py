@@ -80,11 +80,13 @@ def test_a_backend_or_component_of_one_run_only() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(NEW, generation=replace(NEW.generation, recommended=Recommended.of("confirmed", {"conv": 5}))),
+        replace(NEW, generation=replace(NEW.generation, recommended=Recommended.from_ops("confirmed", {"conv": 5}))),
         replace(NEW, generation=replace(NEW.generation, recommended=Recommended(status="unequal"))),
         replace(
             NEW,
-            components=tuple(replace(c, recommended=Recommended.of("confirmed", {"conv": 5})) for c in NEW.components),
+            components=tuple(
+                replace(c, recommended=Recommended.from_ops("confirmed", {"conv": 5})) for c in NEW.components
+            ),
         ),
     ],
     ids=["generation", "generation unknown", "component"],
@@ -154,21 +156,21 @@ def test_a_gate_stops_a_changed_total_and_a_changed_verdict_and_nothing_else() -
     assert line.startswith("unet: thop: 402,267,340,800, then 402,128,732,167 MACs")
     assert "explained, then residual" in line
 
-    total = replace(NEW.generation, recommended=Recommended.of("confirmed", {"conv": 5}))
+    total = replace(NEW.generation, recommended=Recommended.from_ops("confirmed", {"conv": 5}))
     (line,) = regressions(OLD, replace(NEW, generation=total))
     assert line == "generation: recommended: 26,234,368,094,208, then 5 MACs (-26,234,368,094,203)"
 
 
 def test_a_gate_reads_from_the_baseline_to_the_new_run_whatever_their_releases() -> None:
     newer = replace(NEW, environment=NEW.environment | {"torch": "2.15.0"})
-    more = replace(NEW, generation=replace(NEW.generation, recommended=Recommended.of("confirmed", {"conv": 5})))
+    more = replace(NEW, generation=replace(NEW.generation, recommended=Recommended.from_ops("confirmed", {"conv": 5})))
     (line,) = regressions(newer, more)
     assert line == "generation: recommended: 26,234,368,094,208, then 5 MACs (-26,234,368,094,203)"
 
 
 def test_another_model_under_the_same_name_is_stopped_by_a_gate_not_refused() -> None:
     unet = NEW.component("unet")
-    other = replace(unet, inputs=SMALL, recommended=Recommended.of("confirmed", {"conv": 5}))
+    other = replace(unet, inputs=SMALL, recommended=Recommended.from_ops("confirmed", {"conv": 5}))
     (line,) = regressions(NEW, replace(NEW, components=(NEW.components[0], other, NEW.components[2])))
     assert line == "unet: recommended: 402,128,732,160, then 5 MACs (-402,128,732,155)"
 

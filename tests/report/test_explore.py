@@ -479,7 +479,7 @@ def test_totals_beyond_what_javascript_counts_exactly(show: Any, model: str) -> 
 def test_numbers_next_to_each_other_beyond_2_to_the_53_are_told_apart(show: Any) -> None:
     ledger = sample.sd21_base()
     parts = tuple(sample.part(name, 1, 1, 2**60 + n) for n, name in enumerate(("one", "two", "three")))
-    total = Recommended.of("confirmed", {"conv": 3 * 2**60 + 3})
+    total = Recommended.from_ops("confirmed", {"conv": 3 * 2**60 + 3})
     page = show(replace(ledger, generation=replace(ledger.generation, components=parts, recommended=total)))
     page.click("generation", "MACs")
     assert [row[0] for row in page.rows("generation")] == ["three", "two", "one"]
@@ -574,7 +574,7 @@ def test_a_strangers_strings_do_nothing(show: Any) -> None:
     part = replace(
         part,
         name=tags,
-        recommended=Recommended.of("unconfirmed", {"linear": macs}),
+        recommended=Recommended.from_ops("unconfirmed", {"linear": macs}),
         backends={"toString": Counted(version=tags, macs=macs, seconds=0.0, gap=0, terms=(), residual=0)},
         census=replace(census, modules=(odd,)),
     )

@@ -718,11 +718,11 @@ def test_reports_say_which_witnesses_confirm_a_number():
         class_name=part.class_name,
         params=part.params,
         inputs=part.inputs,
-        recommended=Recommended.of("confirmed", {"conv": part.recommended}),
+        recommended=Recommended.from_ops("confirmed", {"conv": part.recommended}),
         backends={},
     )
     assert {"CPU", "H100 bfloat16", "H100 float32"} <= set(ledgers.confirming(component))
-    other = structs.replace(component, recommended=Recommended.of("confirmed", {"conv": 1}))
+    other = structs.replace(component, recommended=Recommended.from_ops("confirmed", {"conv": 1}))
     assert ledgers.confirming(other) == ()
     assert ledgers.confirming(structs.replace(component, params=1)) == ()
     assert ledgers.confirming(structs.replace(component, inputs=())) == ()
