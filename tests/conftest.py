@@ -14,15 +14,8 @@ settings.register_profile("default", deadline=None, print_blob=True, max_example
 settings.register_profile("thorough", deadline=None, print_blob=True, max_examples=100)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-
 #: Fixtures that take long to make: the tests that share one share a worker too.
 SHARED = ("runs", "examined")
-
-
-def pytest_cmdline_main(config):
-    """Groups hold where nothing else was asked for."""
-    if getattr(config.option, "numprocesses", None) and config.option.dist == "load":
-        config.option.dist = "loadgroup"
 
 
 @pytest.hookimpl(tryfirst=True)  # a worker reads the groups in the same hook

@@ -190,7 +190,7 @@ def attention_and_rest(pixels):
     """Of a generation of Stable Diffusion 2.1-base: a latent of pixels / 8, side by side."""
     latent = (pixels // 8) ** 2
     # Five blocks 320 wide over all latents, five 640 wide over a quarter, five 1,280 wide over a sixteenth, one over a
-    # 64th: scores and values of itself, and of 77 tokens of text. The decoder has one, 512 wide. A layer of text: 77.
+    # 64th: scores and values of itself, and of 77 tokens of text. The decoder has one, 512 wide; the text encoder 23.
     blocks = ((5, 320, 1), (5, 640, 4), (5, 1280, 16), (1, 1280, 64))
     attention = sum(n * 2 * width * (latent // part) * (latent // part + 77) for n, width, part in blocks)
     text = 23 * 2 * 1024 * 77 * 77

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -76,11 +75,11 @@ def test_run_writes_report_chart_and_ledger(place):
     assert calls == {"text_encoder": (2, 1), "unet": (31, 2), "vae_decoder": (1, 1)}
 
 
-def test_several_models_make_json_a_folder(place):
+def test_several_models_make_json_a_folder(here, place):
     for name in ("one", "two"):
         tiny.folder(place / name)
 
-    done = cli("run", "one", "./two/", "-b", "thop", "--steps", 2, "--guidance-scale", 1, "--json", "ledgers")
+    done = here("run", "one", "./two/", "-b", "thop", "--steps", 2, "--guidance-scale", 1, "--json", "ledgers")
 
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir("ledgers")) == ["one.json", "two.json"]
@@ -223,16 +222,16 @@ def baseline(place):
     Path("baseline.json").write_text(tiny.ledger().to_json())
 
 
-def test_a_gate_lets_through_what_did_not_change(baseline):
-    done = cli("gate", "baseline.json", "tiny")
+def test_a_gate_lets_through_what_did_not_change(here, baseline):
+    done = here("gate", "baseline.json", "tiny")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "crosscheck: tiny: as in baseline.json\n"
 
 
-def test_a_gate_stops_changed_macs(baseline):
+def test_a_gate_stops_changed_macs(here, baseline):
     tiny.edit(Path("tiny/text_encoder/config.json"), intermediate_size=tiny.HIDDEN + 1)
 
-    done = cli("gate", "baseline.json", "tiny")
+    done = here("gate", "baseline.json", "tiny")
 
     more = 2 * tiny.TOKENS * tiny.WIDTH  # one column of the first layer, one row of the second
     was = tiny.LINEAR + tiny.ATTENTION
@@ -302,7 +301,7 @@ REFUSED = {
     "--nonsense": "--nonsense[...]; crosscheck --help shows what is allowed",
     "run --nonsense": "--nonsense[...]; crosscheck run --help shows what is allowed",
     "run --step 3": "--step [...]; crosscheck run --help shows what is allowed",
-    "run --steps": "--steps[...]; crosscheck run --help shows what is allowed",
+    "run --steps": "--steps[...]; crosscheck --help shows what is allowed",
     "run good --steps abc": "got: run good --steps abc; crosscheck run --help shows what is allowed",
     "run good --steps 2.5": "got: run good --steps 2.5",
     "run good --steps 0": "steps: got 0; allowed: a whole number from 1 to 10,000",
@@ -388,8 +387,9 @@ REFUSED_BY_THE_PIPELINE = {
 
 
 @pytest.mark.parametrize(("args", "words"), REFUSED_BY_THE_PIPELINE.items(), ids=REFUSED_BY_THE_PIPELINE)
-def test_what_the_pipeline_rejects_is_refused_in_one_line(spoils, args, words):
-    assert words in refused(cli("run", "good", *args.split(), "--json", "x.json", cwd=spoils))
+def test_what_the_pipeline_rejects_is_refused_in_one_line(here, spoils, monkeypatch, args, words):
+    monkeypatch.chdir(spoils)
+    assert words in refused(here("run", "good", *args.split(), "--json", "x.json"))
     assert not (spoils / "x.json").exists()
 
 
@@ -542,14 +542,6 @@ def test_a_full_disk_is_one_line():
 # -- refused once the pipeline is built: here, where torch is imported already -----------------------------------------
 
 
-def here(capsys, monkeypatch, *args: str) -> tuple[int, str]:
-    """Exit status and stderr of the command, run here."""
-    monkeypatch.setattr(sys, "argv", ["crosscheck", *args])
-    with pytest.raises(SystemExit) as ended:
-        command_line.main()
-    return ended.value.code, capsys.readouterr().err
-
-
 SPOILED = {
     "sample size": ("unet/config.json", {"sample_size": 10**6}, (), "sample_size: got 1000000; allowed: up to 4,096"),
     "sample size 0": ("unet/config.json", {"sample_size": 0}, (), "height: got 0; allowed"),
@@ -579,18 +571,13 @@ SPOILED = {
 
 
 @pytest.mark.parametrize(("file", "changes", "args", "words"), SPOILED.values(), ids=SPOILED)
-def test_what_only_the_pipeline_knows_is_refused_in_one_line(capsys, monkeypatch, place, file, changes, args, words):
+def test_what_only_the_pipeline_knows_is_refused_in_one_line(here, place, file, changes, args, words):
     tiny.edit(tiny.folder(place / "tiny") / file, **changes)
 
-    status, err = here(capsys, monkeypatch, "run", "tiny", "-b", "aten", *args)
-
-    assert status == 2
-    (line,) = err.splitlines()
-    assert line.startswith("crosscheck: error: ")
-    assert words in line
+    assert words in refused(here("run", "tiny", "-b", "aten", *args))
 
 
-def test_a_scheduler_whose_packages_are_missing_names_them(capsys, monkeypatch, place):
+def test_a_scheduler_whose_packages_are_missing_names_them(here, monkeypatch, place):
     import diffusers
 
     class Absent:
@@ -599,10 +586,9 @@ def test_a_scheduler_whose_packages_are_missing_names_them(capsys, monkeypatch, 
     monkeypatch.setattr(diffusers, "LMSDiscreteScheduler", Absent)
     tiny.folder(place / "tiny")
 
-    status, err = here(capsys, monkeypatch, "run", "tiny", "--scheduler", "LMSDiscreteScheduler")
+    line = refused(here("run", "tiny", "--scheduler", "LMSDiscreteScheduler"))
 
-    assert status == 2
-    assert "scheduler 'LMSDiscreteScheduler' needs torch, scipy; install what is missing" in err
+    assert "scheduler 'LMSDiscreteScheduler' needs torch, scipy; install what is missing" in line
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """--format: on stdout the result alone, as JSON the record that --json writes, as markdown the page that -o writes."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from crosscheck import ledger
 from crosscheck.cli import listing
+from crosscheck.doctor import cases
 from crosscheck.report.pages import counters, gate, witness
 from crosscheck.witnesses import cpu, ledgers
 
@@ -29,9 +31,15 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def printed(*args, status=0, **options):
+@pytest.fixture
+def printed_here(here):
+    """The same of a command that imports torch: in this process, where it is imported already."""
+    return functools.partial(printed, command=here)
+
+
+def printed(*args, status=0, command=cli, **options):
     """What a command prints as JSON, read, and as markdown."""
-    as_json, as_markdown = (cli(*args, "--format", form, **options) for form in ("json", "markdown"))
+    as_json, as_markdown = (command(*args, "--format", form, **options) for form in ("json", "markdown"))
     assert (as_json.returncode, as_markdown.returncode) == (status, status), as_json.stderr + as_markdown.stderr
     return json.loads(as_json.stdout), as_markdown.stdout
 
@@ -40,8 +48,8 @@ def read(path):
     return json.loads(Path(path).read_text())
 
 
-def test_a_run_is_its_ledger_and_its_report(place):
-    found, page = printed("run", "one", "-b", "thop", "--json", "out.json")
+def test_a_run_is_its_ledger_and_its_report(place, printed_here):
+    found, page = printed_here("run", "one", "-b", "thop", "--json", "out.json")
     # the second run wrote out.json: the same but for its times
     written = ledger.load(Path("out.json"))
     assert found.keys() == read("out.json").keys()
@@ -49,8 +57,8 @@ def test_a_run_is_its_ledger_and_its_report(place):
     assert page == written.to_markdown()
 
 
-def test_several_runs_are_one_array_and_their_reports_in_turn(place):
-    found, page = printed("run", "one", "two", "-b", "aten", "--json", "ledgers")
+def test_several_runs_are_one_array_and_their_reports_in_turn(place, printed_here):
+    found, page = printed_here("run", "one", "two", "-b", "aten", "--json", "ledgers")
     assert [entry["model"] for entry in found] == ["one", "two"]
     assert [entry["generation"] for entry in found] == [
         read(f"ledgers/{name}.json")["generation"] for name in "one two".split()
@@ -66,11 +74,11 @@ def test_a_comparison_is_its_rows_and_its_page(place):
     assert page == Path("new/versions.md").read_text()
 
 
-def test_a_gate_is_what_it_stops(place):
-    assert printed("gate", "a.json", "one") == ({"changes": []}, "No recommended total and no verdict changed.\n")
+def test_a_gate_is_what_it_stops(place, printed_here):
+    assert printed_here("gate", "a.json", "one") == ({"changes": []}, "No recommended total and no verdict changed.\n")
 
     tiny.edit(Path("one/text_encoder/config.json"), intermediate_size=tiny.HIDDEN + 1)
-    found, page = printed("gate", "a.json", "one", status=1)
+    found, page = printed_here("gate", "a.json", "one", status=1)
 
     was, more = tiny.LINEAR + tiny.ATTENTION, 2 * tiny.TOKENS * tiny.WIDTH
     line = f"text_encoder: recommended: {was:,}, then {was + more:,} MACs (+{more:,})"
@@ -91,11 +99,10 @@ def test_a_sweep_is_its_points_and_its_page(place):
     assert all(f"{point['macs']:,}" in page for point in found)
 
 
-FEW = "import crosscheck.doctor.cases as c; every = c.cases; c.cases = lambda: every()[:3]"
-
-
-def test_a_doctors_examination_is_its_ledger_and_its_page(place):
-    found, page = printed("doctor", "-b", "thop", "--json", "out.json", first=FEW)
+def test_a_doctors_examination_is_its_ledger_and_its_page(place, printed_here, monkeypatch):
+    few = cases.cases()[:3]
+    monkeypatch.setattr(cases, "cases", lambda: few)
+    found, page = printed_here("doctor", "-b", "thop", "--json", "out.json")
     written = ledger.load(Path("out.json"))
     assert len(found["components"]) == 3
     assert [part["name"] for part in found["components"]] == [part.name for part in written.components]
@@ -143,8 +150,8 @@ def test_a_cause_is_its_facts():
 
 
 @pytest.mark.skipif(bool(cpu.unavailable()), reason=cpu.unavailable())
-def test_a_witness_is_its_ledger_and_its_page(place):
-    found, page = printed("witness", "one", "--with", "cpu", "--component", "text_encoder", "--json", "out.json")
+def test_a_witness_is_its_ledger_and_its_page(place, printed_here):
+    found, page = printed_here("witness", "one", "--with", "cpu", "--component", "text_encoder", "--json", "out.json")
     assert found == read("out.json")
     assert page == witness.markdown([ledgers.load_witness(Path("out.json"))])
 

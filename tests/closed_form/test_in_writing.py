@@ -165,7 +165,7 @@ def test_latex_is_the_work_by_hand_at_every_size(sizes):
 def test_latex_of_roundings_within_roundings(side):
     latex = in_writing.latex(part("sd21-base", "unet").formula())
     assert evaluated(latex, b=1, h=side, w=side, n=77) == standalone_sd21.unet(side)
-    # five convolutions of stride 1 and three of stride 2, each over half as many, rounded up: what runs says so
+    # three convolutions of stride 2, each over half as many pixels rounded up: the real class says how many
     odd = Drawn("UNet2DConditionModel", SD21, "forward", unet_inputs(side + 1, 1024))
     assert evaluated(latex, b=1, h=side + 1, w=side + 1, n=77) == sum(traced_macs(odd).values())
 

@@ -349,7 +349,10 @@ def test_a_torch_without_the_libraries_is_refused(monkeypatch):
 @needs("torch>=2.6", "the command line is the same in every release")
 @pytest.mark.parametrize(
     ("component", "macs"),
-    [("text_encoder", 22_563_616_768), ("unet", 402_128_732_160)],  # the survey's, of the same model
+    [
+        ("text_encoder", 22_563_616_768),  # the survey's, of the same model
+        pytest.param("unet", 402_128_732_160, marks=pytest.mark.thorough),
+    ],
 )
 def test_a_component_of_full_size_executes_exactly_what_is_recommended(component, macs, tmp_path):
     done = cli("witness", "sd21-base", "--with", "cpu", "--component", component, "-o", tmp_path)
