@@ -1,4 +1,4 @@
-"""What a backend is, and what it is given: no torch, no tool."""
+"""The interface of a backend, and the case that it is given: no torch, no tool."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NotApplicable(Exception):  # noqa: N818  an answer, not an error
 
 
 def called(name: str, entry: str) -> str:
-    """What calls of a component's method go by: ``vae.decode`` is ``vae_decoder``."""
+    """The name of a component's calls by method: ``vae.decode`` is ``vae_decoder``."""
     if entry == "forward":
         return name
     return f"{name}_{entry}r" if entry in ("decode", "encode") else f"{name}.{entry}"
@@ -52,7 +52,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """What a tool says of a case, in MACs."""
+    """A tool's answer for a case, in MACs."""
 
     macs: int
     by_op: Mapping[str, int] = field(default_factory=dict)
@@ -82,5 +82,5 @@ class Backend(ABC):
         """The number of this variant, from what `run` returned."""
 
     def evidence(self, result: Any) -> Evidence:
-        """What the tool knows of the forward beside its number, from what `run` returned."""
+        """Facts about the forward that the tool knows beside its number, from what `run` returned."""
         return Evidence()

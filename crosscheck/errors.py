@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class CrosscheckError(Exception):
-    """What crosscheck refuses: one line saying what was got, what is allowed, what to do."""
+    """A refusal by crosscheck: one line saying what was got, what is allowed, what to do."""
 
 
 class UsageError(CrosscheckError, ValueError):

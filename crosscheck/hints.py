@@ -22,7 +22,7 @@ def did_you_mean(got: str, allowed: Iterable[str]) -> str:
 
 
 def describe(got: object) -> str:
-    """What was given where something else was wanted, as a reader calls it."""
+    """A reader's name for a value given where another was wanted."""
     if got is None:
         return "None"
     return f"the class {got.__name__}" if isinstance(got, type) else f"a {type(got).__name__}"

@@ -41,7 +41,7 @@ def environment(device: str = "meta") -> dict[str, str]:
 
 
 class Stamp(msgspec.Struct):
-    """What a file says of itself, whatever else is in it."""
+    """A file's own statement of its kind, whatever else is in it."""
 
     schema: int
     witness: str = ""
@@ -102,7 +102,7 @@ def read(path: Path) -> bytes:
 
 
 def stamp(path: Path, content: bytes) -> Stamp:
-    """What kind of ledger it is. Raises `ConfigError` for another schema, and for what is no ledger."""
+    """The kind of a ledger. Raises `ConfigError` for another schema, and for what is no ledger."""
     stated = decoded(path, content, Stamp)
     if stated.schema != SCHEMA:
         raise ConfigError(
@@ -120,7 +120,7 @@ def decoded(path: Path, content: bytes, kind: type[T]) -> T:
 
 
 def contradictions(ledger: Ledger) -> Iterator[str]:
-    """Where a ledger's own numbers don't add up."""
+    """Contradictions between a ledger's own numbers."""
     names = [component.name for component in ledger.components]
     yield from (f"{name} is there {names.count(name)} times, not once" for name in names if names.count(name) > 1)
     for component in ledger.components:

@@ -27,7 +27,7 @@ class ModelManager:
 
 
 def get_model_manager() -> ModelManager:
-    """What loads models."""
+    """A manager that loads models."""
     return ModelManager()
 
 
@@ -157,7 +157,7 @@ class Profiler:
 
 
 def _decoder(run: Ledger) -> str | None:
-    """What makes the image: ``vae_decoder``, or Kandinsky's ``movq_decoder``; None where there is none."""
+    """The component that makes the image: ``vae_decoder``, or Kandinsky's ``movq_decoder``; None without one."""
     return next((part.name for part in run.components if part.name.endswith("_decoder")), None)
 
 

@@ -20,7 +20,7 @@ _COUNTED = "crosscheck: macs_of"
 
 
 class _Baseline:
-    """What is on record for each test, by its id, and what this run adds."""
+    """MACs on record for each test, by its id, and those that this run adds."""
 
     def __init__(self, path: Path, *, update: bool) -> None:
         self.path, self.update = path, update
@@ -88,7 +88,7 @@ def macs_of(request: pytest.FixtureRequest) -> Iterator[Callable[..., int]]:
 
 
 def _changed(on_record: list[Record], now: Record) -> str:
-    """What is not as on record; empty where nothing is."""
+    """Changes from the record; empty where there are none."""
     if not on_record:
         return f"{sum(now.values()):,} MACs, and none on record"
     (before,) = on_record

@@ -83,7 +83,7 @@ def _recommend(
 
 
 def unequal_ops(closed_form: Mapping[str, int], trace: Mapping[str, int]) -> str:
-    """Where the two references differ; "" where they are equal.
+    """Differences between the two references; "" where they are equal.
 
     Attention and written-out products count together: which of the two it is depends on versions, the work does not.
     """

@@ -60,7 +60,7 @@ class _Reshapes(nn.Module):
 
 
 def _macs(backend: str, module: nn.Module, *shape: int) -> int:
-    """What ``backend`` counts beyond its declared causes."""
+    """MACs that ``backend`` counts, less those of its declared causes."""
     outcome = check(module.to("meta"), torch.zeros(shape, device="meta"), backends=(backend,))[backend]
     if not isinstance(outcome, Counted):
         raise BrokenLawError(f"{backend} gives no number: {outcome}")

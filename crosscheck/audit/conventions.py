@@ -26,7 +26,7 @@ HABITS = (NO_ATTENTION, MACS_AS_FLOPS, ONE_BRANCH)
 
 
 class Base(NamedTuple):
-    """What is counted of one forward."""
+    """The part of one forward that a convention counts."""
 
     switches: tuple[str, ...]
     """What it does otherwise than the recommended total."""
@@ -78,7 +78,7 @@ def conventions(ledger: Ledger, claim: Claim, unit: Unit) -> Iterator[Convention
 
 
 def _factors(unit: Unit) -> tuple[tuple[int, str], ...]:
-    """What a MAC is taken for, and the switch that it is; a unit that does not say is taken for MACs."""
+    """Readings of the unit: what a MAC is taken for, as a switch; a unit that does not say is taken for MACs."""
     if unit.kind == "flops":
         return (FLOPS_PER_MAC, ""), (1, _HALF)
     return (1, ""), (FLOPS_PER_MAC, _DOUBLE if unit.kind else "2 for each MAC")
@@ -121,7 +121,7 @@ def _habits(attention: bool | None, guided: bool | None) -> dict[str, bool]:
 
 
 def _times(ledger: Ledger, claim: Claim) -> Iterator[tuple[int, tuple[str, ...], bool | None]]:
-    """How often a forward for one image and one branch may be taken, and whether with both branches of a generation."""
+    """Multiples that a forward of one image and one branch is quoted in, and whether with both of a generation."""
     asked = claim.forwards
     yield asked, (), None
     part = _part(ledger, claim.component)
@@ -146,7 +146,7 @@ def _part(ledger: Ledger, name: str) -> GenerationComponent | None:
 
 
 def _most_called(ledger: Ledger) -> GenerationComponent:
-    """What is called the most, of all that does not read prompts; of several, with the largest batch and MACs."""
+    """The component called most often that reads no prompts; among equals, the one with the largest batch and MACs."""
     parts = ledger.generation.components if ledger.generation else ()
     images = [part for part in parts if not part.name.startswith(_READS)]
     return max(images or parts, key=lambda part: (part.calls, part.batch_size or 0, part.macs or 0))
@@ -176,7 +176,7 @@ def _generation(ledger: Ledger, claim: Claim) -> Iterator[Convention]:
 def _rules(
     ledger: Ledger, claim: Claim, names: Sequence[str]
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Base], bool | None]]:
-    """What is counted of each component, by rules that all of them have, and whether the denoiser's attention is."""
+    """Rules that count each component alike, with whether the denoiser's attention is in."""
     found: dict[tuple[str, ...], dict[str, Base]] = {}
     for name in names:
         for base in bases(ledger, claim, name):
@@ -194,7 +194,7 @@ def _rules(
 
 
 def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str, ...], bool | None]]:
-    """How often each component's forward for one image and one branch is taken in a generation, guided or not."""
+    """Ways of counting how often each component's forward runs in a generation, guided or not."""
     generation, workload = ledger.generation, ledger.workload
     assert generation is not None
     assert workload is not None
@@ -227,7 +227,7 @@ def _countings(ledger: Ledger) -> Iterator[tuple[Callable[[str], int], tuple[str
 
 
 def bases(ledger: Ledger, claim: Claim, name: str) -> Iterator[Base]:
-    """What may be counted of one forward of a component; by the claim's own counter alone, where it names one."""
+    """Parts of a component's forward that may be counted; by the claim's own counter alone, where it names one."""
     component = ledger.component(name)
     total, census = component.recommended, component.census
     if total.macs is None:
@@ -316,7 +316,7 @@ def _children(census: Census, shares: Sequence[int]) -> dict[str, int]:
 
 
 def parts(switch: str, change: int, ledger: Ledger, claim: Claim, unit: Unit) -> tuple[Term, ...]:
-    """What a change of the rule is made of; nothing where that does not add up to it."""
+    """The parts of a change of rule; empty where they do not add up to it."""
     often = {part.name: part.forwards for part in ledger.generation.components} if ledger.generation else {}
     if claim.component != "generation":
         often = {claim.component: claim.forwards}
@@ -347,7 +347,7 @@ def _shares(switch: str, component: Component, counted: bool) -> Iterator[tuple[
 
 
 def simplest(found: Sequence[Convention]) -> list[Convention]:
-    """Of conventions that come to the same number, those with the fewest switches.
+    """The conventions with the fewest switches among those that give the same number.
 
     Two that take it alike and count the same number of one forward are one, by whichever name comes first.
     """

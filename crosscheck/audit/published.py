@@ -31,11 +31,11 @@ class Unit(NamedTuple):
     """Of 1,000."""
 
     def prefix(self, binary: bool = False) -> int:
-        """What its prefix stands for."""
+        """The factor of the prefix."""
         return int((1024 if binary else 1000) ** self.power)
 
     def decimal(self, exact: int, binary: bool) -> int:
-        """What shows as much with a decimal prefix."""
+        """The same magnitude with a decimal prefix."""
         return exact * self.prefix() // self.prefix(binary)
 
 
@@ -46,7 +46,7 @@ class Published(NamedTuple):
     unit: Unit
 
     def prints(self, exact: int, binary: bool = False) -> bool:
-        """Whether ``exact`` comes to the same digits, rounded to the places that are printed."""
+        """Whether ``exact`` has the same digits, rounded to the places that are printed."""
         with localcontext(prec=3 * _LONGEST):
             scaled = Decimal(exact) / self.unit.prefix(binary)
             return scaled.quantize(self._step, rounding=ROUND_HALF_EVEN) == self.value

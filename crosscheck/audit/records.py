@@ -39,12 +39,12 @@ class Claim(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def forwards(self) -> int:
-        """Of a component, how many forwards for one image the number is of."""
+        """The number of one-image forwards that the claimed number covers, for a component."""
         return (self.calls or 1) * (self.batch_size or 1)
 
 
 class Accuracy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What somebody claims of a counter: that it is right about attention, everywhere or more than another."""
+    """A claim about a counter: that it is right about attention, everywhere or more often than another."""
 
     name: str
     counter: str
@@ -54,7 +54,7 @@ class Accuracy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Overhead(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What somebody claims of a counter's cost, with times measured side by side, in turn."""
+    """A claim about a counter's cost, with times measured side by side, in turn."""
 
     name: str
     counter: str
@@ -76,7 +76,7 @@ class Claims(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Misjudged(Record, frozen=True, kw_only=True):
-    """How far off a counter is on one component's attention, in MACs."""
+    """The error of a counter on one component's attention, in MACs."""
 
     model: str
     component: str

@@ -75,7 +75,7 @@ def _place(path: Path, text: str, error: str) -> str:
 
 
 def audit(claim: Claim, ledger: Ledger) -> Audited:
-    """What ``claim`` means, held against the ledger of its model and workload.
+    """The meaning of ``claim``, held against the ledger of its model and workload.
 
     Raises `UsageError` for a component or counter that the ledger does not have.
     """

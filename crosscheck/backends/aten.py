@@ -55,12 +55,12 @@ def _evaluated(case: Case) -> Census | None:
 
 
 def _is_in_the_making(module: Any) -> bool:
-    """Whether its first forward is another than its second: lazy modules, and those that are to be compiled."""
+    """Whether its first forward differs from its second: lazy modules, and those still to be compiled."""
     return "Lazy" in type(module).__name__ or type(module).__name__ == "OptimizedModule"
 
 
 def _work(census: Census) -> Counter[Any]:
-    """What ran, wherever it did."""
+    """The work of one forward, wherever it ran."""
     work: Counter[Any] = Counter()
     for row in census.ops:
         work[row.op, row.aten, row.shapes, row.out, row.function] += row.count

@@ -1,4 +1,4 @@
-"""What a backend of another package imports: these names stay here, wherever they are defined.
+"""Names that a backend of another package imports: they stay here, wherever they are defined.
 
 A backend translates one tool, and does not mend it::
 

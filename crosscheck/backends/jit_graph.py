@@ -1,4 +1,4 @@
-"""What the tools that read a trace by ``torch.jit`` have in common: a trace on meta, and a quicker one."""
+"""A trace on meta by ``torch.jit``, and a quicker one, for the tools that read such a trace."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def quick_calls() -> Iterator[None]:
     plain = {name: getattr(torch.nn.Module, name) for name in inner}
 
     def own(module: Any) -> bool:
-        """Whether it is called in its own way."""
+        """Whether it is called in a way of its own."""
         return any(name in vars(module) or getattr(type(module), name) is not plain[name] for name in inner)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -128,7 +128,7 @@ class _Work(NamedTuple):
 
 @contextmanager
 def graphs() -> Iterator[list[TracedGraph]]:
-    """What is to be known of each graph that ``torch.jit`` makes inside."""
+    """Facts about each graph that ``torch.jit`` makes inside."""
     found: list[TracedGraph] = []
     original = torch._C._create_graph_by_tracing
 

@@ -119,7 +119,7 @@ def _computed(model: Any, shapes: dict[str, Shape]) -> bool:
 
 
 def _results(node: Any, values: dict[str, Any], shapes: dict[str, Shape], model: Any) -> list[Any] | None:
-    """What a node makes of values that are known, if those are few and so is that."""
+    """Results of a node whose inputs are known, where both are few."""
     if node.op_type == "Shape" and node.input[0] in shapes:
         given = {node.input[0]: np.broadcast_to(np.float32(0), shapes[node.input[0]])}
     else:

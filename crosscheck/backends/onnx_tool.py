@@ -19,7 +19,7 @@ from crosscheck.records import Evidence, NodeRow
 
 @dataclass(frozen=True)
 class OnnxToolRun:
-    """What onnx-tool made of a graph, and the graph."""
+    """Results of onnx-tool for a graph, and the graph."""
 
     macs: float | Exception
     nodes: tuple[NodeRow, ...]

@@ -22,7 +22,7 @@ from crosscheck.tracing import sdpa
 
 @dataclass(frozen=True)
 class ThopRun:
-    """What thop returned, and the attention calls seen while it ran, in MACs."""
+    """The return value of thop, and the attention calls seen while it ran, in MACs."""
 
     returned: int
     attention: int

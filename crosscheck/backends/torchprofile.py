@@ -19,7 +19,7 @@ from crosscheck.records import Evidence, TracedGraph
 
 @dataclass(frozen=True)
 class TorchprofileRun:
-    """What torchprofile returned, and what it read."""
+    """The return value of torchprofile, and the graph that it read."""
 
     returned: int
     graph: TracedGraph

@@ -69,7 +69,7 @@ def explain(backend: str, environment: Environment, census: Census) -> tuple[Ter
 
 
 def without_attention(census: Census) -> Census:
-    """What ran, less scaled_dot_product_attention: the causes then predict as if it were not there."""
+    """The census less scaled_dot_product_attention: the causes then predict as if it were not there."""
     return structs.replace(
         census,
         ops=tuple(row for row in census.ops if row.op != "attention"),

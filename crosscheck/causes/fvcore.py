@@ -113,7 +113,7 @@ def _fvcore_einsum(census: Census) -> int:
 
 
 def _einsum_charge(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
-    """What einsum_flop_jit says."""
+    """The charge of einsum_flop_jit."""
     terms, output, sizes = einsum(equation, shapes)
     if _renamed(terms, output) in ("abc,abd->acd", "abc,adc->adb"):
         return prod(sizes.values())
@@ -242,7 +242,7 @@ def _fvcore_unused(census: Census) -> int:
 
 
 def _unused_charge(row: UnusedRow) -> int:
-    """What fvcore would count."""
+    """The charge of fvcore for a row."""
     each, first = row.count * prod(row.out), row.count * prod(row.shapes[0])
     if row.aten == "_convolution":
         transposed = row.out[1] != row.shapes[1][0]

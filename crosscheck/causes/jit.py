@@ -1,4 +1,4 @@
-"""What a trace by torch.jit can't be made of, whichever counter reads it."""
+"""Modules and calls that torch.jit can't trace, whichever counter reads the trace."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ def _steps(node: NodeRow) -> int:
 
 
 def _gates(node: NodeRow) -> int:
-    """Of one step: biases, and for each element of one direction's state additions, sigmoids, tanh and blending."""
+    """One step's biases, and for each element of one direction's state additions, sigmoids, tanh and blending."""
     bias = _volume(node.inputs[3]) if len(node.inputs) > 3 else 0
     gates, each = (4, 4 + 3 * _EXP + 2 * _TANH + 4) if node.op_type == "LSTM" else (3, 3 + 2 * _EXP + _TANH + 5)
     return bias + (node.inputs[1] or (0, 0))[1] // gates * each

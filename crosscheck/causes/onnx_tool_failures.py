@@ -1,4 +1,4 @@
-"""Where onnx-tool gives no number: what torch.onnx does not export, and what onnx-tool does not take."""
+"""Failures of onnx-tool: what torch.onnx does not export, and what onnx-tool does not take."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _numel(call: CallRow) -> int:
 
 
 def _by_module(call: CallRow, module: ModuleRow) -> int:
-    """What the hook of its module counts for the calls of a row."""
+    """The charge of its module's hook for the calls of a row."""
     if call.function == "F.linear" or call.function in _CONVS:
         return _products(call) + _biases(call)
     if call.function == "F.interpolate":
@@ -84,7 +84,7 @@ def _by_module(call: CallRow, module: ModuleRow) -> int:
 
 
 def _products(call: CallRow) -> int:
-    """Of a linear layer or a convolution, without the bias."""
+    """MACs of a linear layer or a convolution, without the bias."""
     x, weight = tensor(call, 0, "input"), tensor(call, 1, "weight")
     if call.function == "F.linear":
         return call.count * prod(x) * weight[0]
@@ -93,7 +93,7 @@ def _products(call: CallRow) -> int:
 
 
 def _biases(call: CallRow) -> int:
-    """Of a linear layer or a convolution: the batch is the input's first size, whatever that is."""
+    """Charge for the bias of a linear layer or a convolution: the batch is the input's first size, whatever that is."""
     if len(call.shapes) < 3:
         return 0
     out = call.out if call.function == "F.linear" else (call.shapes[0][0], *call.out[1:])
@@ -101,7 +101,7 @@ def _biases(call: CallRow) -> int:
 
 
 def _multi_head(call: CallRow, module: ModuleRow) -> int:
-    """By the first sizes of query, key and value, with projections as wide as they are; softmax and scaling too."""
+    """Charge by the first sizes of query, key and value, whose projections are as wide; softmax and scaling too."""
     if len(call.shapes[0]) < 3:
         return 0  # no number
     (n_q, batch, d), (n_k, _, d_k), (n_v, _, d_v) = call.shapes[:3]
@@ -114,7 +114,7 @@ def _multi_head(call: CallRow, module: ModuleRow) -> int:
 
 
 def _by_function(call: CallRow) -> int:
-    """What a replaced function counts for the calls of a row."""
+    """The charge of a replaced function for the calls of a row."""
     if call.function in _MATMULS:
         return call.count * prod(tensor(call, 0, "input")) * tensor(call, 1, "other")[-1]
     if call.function in _ADDMMS:
@@ -336,7 +336,7 @@ def _recurrent_rows(census: Census) -> Iterator[tuple[str, OpRow]]:
 
 
 def _recurrent_charge(census: Census, cell: str, row: OpRow) -> Fraction:
-    """What its hook counts for a row of products."""
+    """The charge of its hook for a row of products."""
     left_out = projects_state(row, census.modules[row.module])
     return Fraction(0) if left_out else row.macs + _recurrent_extras(census, cell, row)
 

@@ -1,4 +1,4 @@
-"""Where ptflops' engine for PyTorch gives no number."""
+"""Failures of ptflops' engine for PyTorch."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from crosscheck.records import HEADLINE, CallRow, Census, ModuleRow, OpRow, Shap
 
 
 def evaluated(census: Census) -> Census:
-    """What runs in evaluation."""
+    """The census of evaluation."""
     if census.evaluated is None:
         return census
     return structs.replace(census.evaluated, exported=census.exported)  # torch.onnx exports what it has put there
@@ -46,12 +46,12 @@ def without_padding(census: Census) -> dict[int, Fraction]:
 
 
 def products(census: Census) -> Iterator[OpRow]:
-    """What has MACs."""
+    """The rows that have MACs."""
     return (row for row in census.ops if row.op in HEADLINE and row.macs)
 
 
 def traced(row: OpRow) -> str:
-    """What a trace by torch.jit has of an operator: the function it came from, or itself where autograd called it."""
+    """The name of an operator in a trace by torch.jit: the function it came from, or its own if autograd called it."""
     return row.aten if row.function in {"", "grad", "backward"} else row.function
 
 
@@ -78,7 +78,7 @@ def as_ran(row: OpRow) -> int:
 
 
 def complex_as_real(census: Census, sees: Callable[[OpRow], bool], counted: Callable[[OpRow], int] = as_ran) -> int:
-    """What is missing where products of complex numbers count as less than four, of those that a tool sees."""
+    """MACs missing where products of complex numbers count as less than four, of those that a tool sees."""
     return -sum(row.macs - counted(row) for row in products(census) if sees(row))
 
 
@@ -107,7 +107,7 @@ GATES = {"RNN": 1, "RNNCell": 1, "GRU": 3, "GRUCell": 3, "LSTM": 4, "LSTMCell": 
 
 
 def gate_charges(row: OpRow, module: ModuleRow) -> Fraction:
-    """What thop and its fork add to the products of a recurrent layer: biases, gates and states.
+    """Charges of thop and its fork on top of the products of a recurrent layer: biases, gates and states.
 
     For each element of a state, (7, 13) in GRU is 7 without and 13 with biases; (1, 3) in RNN, (8, 16) in LSTM. A state
     comes from two products, each of which gets half of it.
@@ -123,7 +123,7 @@ def gate_charges(row: OpRow, module: ModuleRow) -> Fraction:
 
 
 def without_batch(module: ModuleRow) -> int:
-    """Of a recurrent layer whose input has no batch, how often thop and ptflops count a step: by the input's width."""
+    """Times that thop and ptflops count a step of a recurrent layer whose input has no batch: its width."""
     widths = [shape[1] for name, shape in module.parameters.items() if name == "weight_ih_l0"]
     unbatched = not module.packed_outputs and any(len(shape) == 2 for shape in module.outputs)
     return widths[0] if widths and unbatched else 1
@@ -182,7 +182,7 @@ TENSOR = "T"
 
 
 def argument(call: CallRow, position: int, name: str, default: Any = None) -> Any:
-    """What was given for a parameter: a plain value, `TENSOR`, or the name of another type."""
+    """The argument given for a parameter: a plain value, `TENSOR`, or the name of another type."""
     positional, named = given(call)
     word = positional[position] if position < len(positional) else named.get(name)
     if word is None:

@@ -73,7 +73,7 @@ def refusal(summary: str, words: str) -> Callable[[Callable[[Census, Counter], b
 
 
 def functions(matrices: str, *others: str) -> frozenset[str]:
-    """Those that all three replace, with some for products of matrices and others."""
+    """The functions that all three replace, with some for products of matrices and others."""
     return frozenset(f"F.linear {CONVS} {TRANSPOSED} {matrices} {' '.join(others)}".split())
 
 
@@ -81,7 +81,7 @@ def functions(matrices: str, *others: str) -> frozenset[str]:
 
 
 def _calls(census: Census, counter: Counter) -> Iterator[CallRow]:
-    """Those whose MACs the tool adds up."""
+    """The calls whose MACs the tool adds up."""
     return (
         call
         for call in census.calls
@@ -90,7 +90,7 @@ def _calls(census: Census, counter: Counter) -> Iterator[CallRow]:
 
 
 def by_the_model(census: Census, counter: Counter) -> Iterator[CallRow]:
-    """Those of a function that the tool counts, made by the model itself and not by the kernels of torch."""
+    """Calls of a function that the tool counts, made by the model itself and not by torch's kernels."""
     return (call for call in _calls(census, counter) if not call.kernel)
 
 
@@ -100,7 +100,7 @@ def is_root(module: ModuleRow) -> bool:
 
 
 def _charge(call: CallRow, counter: Counter) -> int:
-    """What a tool counts for all the calls of a row."""
+    """The charge of a tool for all the calls of a row."""
     name = call.function.partition(".")[2]
     return call.count * _RULES[name.rstrip("123d") if name.startswith("conv") else name](call, counter)
 
@@ -110,7 +110,7 @@ def _linear(call: CallRow, counter: Counter) -> int:
 
 
 def _conv(call: CallRow, counter: Counter) -> int:
-    """By the size of the output as the tool works it out."""
+    """MACs of a convolution by the size of the output as the tool works it out."""
     x, weight = tensor(call, 0, "input"), tensor(call, 1, "weight")
     sizes = call.out[2:]
     if argument(call, 4, "padding", 0) == "same":
@@ -158,7 +158,7 @@ _RULES: dict[str, Callable[[CallRow, Counter], int]] = {
 
 
 def off(census: Census, counter: Counter, names: str) -> int:
-    """How many MACs the rules of the functions ``names`` are off, by the calls of the model outside of torch.vmap."""
+    """MACs by which the rules of the functions ``names`` are off, over the model's calls outside of torch.vmap."""
     calls = (
         call
         for call in by_the_model(census, counter)

@@ -1,4 +1,4 @@
-"""Where several of the counters that replace torch's functions give no number."""
+"""Failures that several of the counters that replace torch's functions share."""
 
 from __future__ import annotations
 

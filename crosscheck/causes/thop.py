@@ -173,7 +173,7 @@ def _thop_unbatched(row: OpRow, module: ModuleRow) -> int:
 
 
 def _thop_convolution(row: OpRow, module: ModuleRow, groups: int) -> int:
-    """What thop/vision/calc_func.py:28-34 says."""
+    """The charge of thop/vision/calc_func.py:28-34."""
     if row.complex_part in (1, 2):  # the layer is called once
         return 0
     x, weight = row.shapes[:2]
@@ -239,7 +239,7 @@ def _thop_packed(row: OpRow, module: ModuleRow) -> Fraction:
 
 
 def _thop_once(row: OpRow, module: ModuleRow) -> Fraction:
-    """What thop counts for a step of a sequence."""
+    """The charge of thop for a step of a sequence."""
     if row.op != "linear":
         return Fraction(0)
     return row.macs + gate_charges(row, module) + _thop_projection(row, module)

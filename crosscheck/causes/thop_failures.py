@@ -1,4 +1,4 @@
-"""Where thop gives no number."""
+"""Failures of thop."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class PredictedFailure(NamedTuple):
 
 
 class Sees(enum.Flag):
-    """What a counter counts by; several for one that has several ways."""
+    """Units that a counter counts by; several for one that has several ways."""
 
     MODULES = enum.auto()
     """Calls of modules of the classes that it has rules for, by hooks."""

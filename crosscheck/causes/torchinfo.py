@@ -31,7 +31,7 @@ def _is_convolution(module: ModuleRow) -> bool:
 
 
 def _is_recurrent(module: ModuleRow) -> bool:
-    """By the names of its parameters: ``weight_ih_l0`` and the like."""
+    """Whether it is a recurrent layer, by the names of its parameters: ``weight_ih_l0`` and the like."""
     return any(_is_inner(name) for name in module.parameters)
 
 
@@ -40,7 +40,7 @@ def _is_inner(name: str) -> bool:
 
 
 def _charge(module: ModuleRow, wanted: Callable[[str], bool]) -> int:
-    """What it counts for the wanted parameters, over all calls of the row's modules."""
+    """The charge for the wanted parameters, over all calls of the row's modules."""
     return len(module.paths) * sum(
         prod(shape) * _times(module, name, out)
         for out in module.outputs
@@ -81,7 +81,7 @@ def _tokens(census: Census) -> int:
 
 
 def _weights(census: Census, *, of_convolutions: bool) -> int:
-    """How far the weights of layers that multiply are from what these did."""
+    """The distance from the MACs of these products to the weights of the layers that multiply."""
     return sum(
         _charge(module, lambda name: name == "weight") - macs
         for module, macs in _hooked(census)

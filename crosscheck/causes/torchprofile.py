@@ -238,7 +238,7 @@ def _unused(census: Census) -> int:
 
 
 def _charge(row: UnusedRow) -> int:
-    """What it would count."""
+    """The charge of torchprofile for a product."""
     if row.aten in {"linear", "matmul", "bmm"}:
         return _outputs(row) * row.shapes[0][-1]
     if row.aten in {"addmm", "addmv", "baddbmm"}:

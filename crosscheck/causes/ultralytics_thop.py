@@ -134,7 +134,7 @@ def _adaptive_avgpool(row: OpRow, module: ModuleRow) -> int:
 
 
 def _windows(size: int, outputs: int) -> int:
-    """What ``outputs`` windows over ``size`` elements read; where the two don't divide, windows overlap."""
+    """Elements that ``outputs`` windows over ``size`` elements read; where the two don't divide, windows overlap."""
     return sum(-(-(j + 1) * size // outputs) - j * size // outputs for j in range(outputs))
 
 
@@ -238,7 +238,7 @@ def _einsum(census: Census) -> int:
 
 
 def _pair(row: EinsumRow) -> int:
-    """What is broadcast or summed before counts once."""
+    """MACs of a pair of operands: a size that is broadcast, or summed before, counts once."""
     terms, output, sizes = einsum(row.equation, row.shapes)
     first, second = (
         {letter for letter, size in zip(term, shape, strict=True) if size != 1}

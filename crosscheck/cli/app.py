@@ -97,7 +97,7 @@ def _interrupts() -> list[int]:
 
 
 def _described(error: Exception, arguments: Sequence[str]) -> str:
-    """What was got, what is allowed, what to do."""
+    """The error in one line: what was got, what is allowed, what to do."""
     if isinstance(error, CrosscheckError):
         return str(error)
     if isinstance(error, typer.TyperException):

@@ -1,4 +1,4 @@
-"""What Tab offers for the values of the command line. Imports no torch and asks no network."""
+"""Completions that Tab offers for values of the command line. Imports no torch and asks no network."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def causes() -> list[str]:
 
 
 def lists() -> list[str]:
-    """What can be listed."""
+    """The names of the lists."""
     from crosscheck.cli.listing import LISTS
 
     return [*LISTS]

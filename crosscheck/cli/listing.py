@@ -1,4 +1,4 @@
-"""What there is: backends, catalogue models, causes. Imports no counter and no torch."""
+"""Lists of backends, catalogue models and causes. Imports no counter and no torch."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def list_models() -> list[Entry]:
 
 
 def _workload(stated: Workload) -> dict[str, Any]:
-    """What a model's publishers generate with, as a reader calls it."""
+    """The workload that a model's publishers generate with, by the names of a pipeline's call."""
     fields = {field: getattr(stated, field) for field in ("steps", "guidance_scale", "height", "width", "frames")}
     return {WORDS[CALL_NAMES.get(name, name)]: value for name, value in fields.items() if value is not None}
 
@@ -103,7 +103,7 @@ LIST_FORMATS: Mapping[str, Callable[[Sequence[Entry]], str]] = {"table": _text, 
 
 
 def explain(name: str) -> Entry:
-    """What a cause is, whom it concerns, and its source. Raises `UsageError` for one that there is not."""
+    """A cause: its summary, backends and source. Raises `UsageError` for one that does not exist."""
     if (entry := causes.find(name)) is not None:
         concerned = {"backends": sorted(entry.backends), "releases": [*entry.releases]}
         return {"cause": name, "why": entry.summary, **concerned, "source": entry.source}

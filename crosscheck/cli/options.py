@@ -26,7 +26,7 @@ def workload(
     guidance_scale: float | None = None,
     scheduler: str | None = None,
 ) -> Workload:
-    """What a command asks of a pipeline. Raises `UsageError` for a scheduler without a name."""
+    """The workload that a command asks of a pipeline. Raises `UsageError` for a scheduler without a name."""
     if scheduler == "":
         raise UsageError("unknown scheduler ''; allowed: a scheduler class of diffusers")
     return Workload(

@@ -1,4 +1,4 @@
-"""What commands share: what they print, read and write, and how they end. Nothing else prints."""
+"""Output that commands share: what they print, read and write, and how they end. Nothing else prints."""
 
 from __future__ import annotations
 

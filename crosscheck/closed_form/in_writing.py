@@ -52,7 +52,7 @@ class Part:
             raise UsageError(f"{self.name} ({self.class_name}): {reason}") from reason
 
     def formula(self) -> Formula:
-        """In symbols."""
+        """The closed form in symbols."""
         work = self.work(Sizes(*map(Polynomial.symbol, SYMBOLS)))
         by_op: dict[str, Polynomial] = {op: _polynomial(getattr(work, op)) for op in HEADLINE}
         total = sum(by_op.values(), Polynomial({}))
@@ -277,7 +277,7 @@ def _latex_rounded(atom: Floor | Abs | Least) -> str:
 
 
 def _upwards(atom: Floor) -> tuple[Polynomial, bool]:
-    """What is divided, and whether rounded up: floor((x + 1) / 2) is ceil(x / 2)."""
+    """The dividend, and whether it is rounded up: floor((x + 1) / 2) is ceil(x / 2)."""
     up = atom.inner.terms.get((), 0) == atom.by - 1
     return (atom.inner - (atom.by - 1) if up else atom.inner), up
 

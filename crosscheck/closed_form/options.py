@@ -1,4 +1,4 @@
-"""How a closed form reads a config and the shapes of the inputs, and how it refuses what it does not cover.
+"""Options and input shapes as a closed form reads them, and refusals of what it does not cover.
 
 A number is given only where it is derived. Everything else is refused by name: an option's value, an input, a shape
 for which the model's own forward would raise.

@@ -22,7 +22,7 @@ class Floor:
     by: int
 
     def at(self, sizes: Mapping[str, int]) -> int:
-        """Its value for these sizes."""
+        """The value for these sizes."""
         return self.inner.at(sizes) // self.by
 
 
@@ -33,7 +33,7 @@ class Abs:
     inner: Polynomial
 
     def at(self, sizes: Mapping[str, int]) -> int:
-        """Its value for these sizes."""
+        """The value for these sizes."""
         return abs(self.inner.at(sizes))
 
 
@@ -45,7 +45,7 @@ class Least:
     than: int
 
     def at(self, sizes: Mapping[str, int]) -> int:
-        """Its value for these sizes."""
+        """The value for these sizes."""
         return min(self.inner.at(sizes), self.than)
 
 
@@ -132,7 +132,7 @@ class Polynomial:
         return list(found)
 
     def at(self, sizes: Mapping[str, int]) -> int:
-        """Its value for these sizes."""
+        """The value for these sizes."""
         values: dict[Atom, int] = {name: size for name, size in sizes.items()}  # noqa: C416  str to Atom
         for monomial in self.terms:
             for atom, _ in monomial:

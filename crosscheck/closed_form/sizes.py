@@ -39,7 +39,7 @@ class Form(NamedTuple):
 
 
 def prompt_inputs(config: Options, sizes: Sizes) -> Inputs:
-    """Of a text encoder."""
+    """Inputs of a text encoder."""
     return {"input_ids": (sizes.batch, sizes.tokens)}
 
 

@@ -1,4 +1,4 @@
-"""What a closed form answers: MACs by op."""
+"""The answer of a closed form: MACs by op."""
 
 from __future__ import annotations
 

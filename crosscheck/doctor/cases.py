@@ -278,7 +278,7 @@ def _modules() -> Iterator[DoctorCase]:
 
 
 def _free() -> Iterator[DoctorCase]:
-    """What has no MACs."""
+    """A case without MACs."""
     group = "no MACs"
     layers: dict[str, Callable[[], nn.Module]] = {
         "LayerNorm": lambda: nn.LayerNorm(16),

@@ -36,7 +36,7 @@ class Finding(Record, frozen=True, kw_only=True):
 
 
 class Fuzzed(Record, frozen=True, kw_only=True):
-    """What random modules said of the backends of one tool."""
+    """Findings of random modules about the backends of one tool."""
 
     backends: tuple[str, ...]
     programs: int = 0
@@ -146,7 +146,7 @@ def _outcomes(program: Any, names: Sequence[str], environment: Environment) -> d
 
 
 def _wrong(program: Any, backend: str, outcome: Outcome) -> str:
-    """What is not explained; "" where all is."""
+    """The unexplained part of an outcome; "" where all is explained."""
     if isinstance(outcome, Failed) and not outcome.predicted_by:
         return f"{backend} fails: {outcome.error}"
     if not isinstance(outcome, Counted):
@@ -161,7 +161,7 @@ def _wrong(program: Any, backend: str, outcome: Outcome) -> str:
 
 
 def _contradicted(program: Any) -> str:
-    """Where the math libraries of the CPU executed another number than our trace has, for no cause; "" where not.
+    """The contradiction where the CPU's math libraries executed another number than the trace, for no cause; else "".
 
     Products that they log without a size say nothing.
     """

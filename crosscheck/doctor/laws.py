@@ -1,4 +1,4 @@
-"""What any count obeys, whatever it counts: the number of one case of the doctor's follows from that of another."""
+"""Laws that any count obeys: the number of one of the doctor's cases follows from that of another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = "counters"
 
 
 class Law(NamedTuple):
-    """What any count obeys: the number of case ``left`` follows from that of ``right``."""
+    """A law that any count obeys: the number of case ``left`` follows from that of ``right``."""
 
     name: str
     meaning: str

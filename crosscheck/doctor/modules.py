@@ -24,7 +24,7 @@ class Function(nn.Module):
 
 
 class Model(nn.Module):
-    """What is to be counted as a part of a model, which has a parameter: some counters need one."""
+    """A model with the layer that is counted as its part, and a parameter: some counters need one."""
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class TwoNames(nn.Module):
 
 
 class Branches(nn.Module):
-    """Which layer runs depends on the size of the input."""
+    """A module whose layer depends on the size of the input."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ def check(
 
 
 def _misgiven(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """What a forward takes, where it can't be called with what it was given."""
+    """The parameters of a forward, where it can't be called with what it was given."""
     signature = inspect.signature(module.forward)
     try:
         signature.bind(*args, **kwargs)

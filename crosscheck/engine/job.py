@@ -123,7 +123,7 @@ def _copied(case: Case) -> Case:
 
 @contextlib.contextmanager
 def _ready(case: Case) -> Iterator[None]:
-    """What a run needs: imports that a tool does not disturb, and on meta empty tensors and quick shapes."""
+    """Setting of a run: imports that a tool does not disturb, and on meta empty tensors and quick shapes."""
     if case.module is None:
         yield
         return
@@ -145,7 +145,7 @@ def _on_meta(case: Case) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What a tool prints is no result of ours."""
+    """Standard output and warnings thrown away: what a tool prints is no result of ours."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

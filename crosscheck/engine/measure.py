@@ -56,7 +56,7 @@ def tools(names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def notes(case: Case) -> list[str]:
-    """What a reader must know of how ``case`` was counted."""
+    """Notes that a reader needs on how ``case`` was counted."""
     found = []
     if case.reads_values:
         found.append("its forward reads floating values; on meta they were answered with zeros")
@@ -76,7 +76,7 @@ def _size(case: Case) -> int:
 
 
 def _judged(result: CaseResult, names: Sequence[str]) -> CaseResult:
-    """Of ``names``, in order; failed where something is left changed that the forward, as traced, does not change."""
+    """Outcomes of ``names``, in order; failed where changes are left that the forward, as traced, does not make."""
     own = set(result.changes.get("aten", ()))
     outcomes = {name: result.outcomes[name] for name in names}
     for name in outcomes.keys() & result.changes.keys():

@@ -40,7 +40,7 @@ def can_fork() -> bool:
 
 
 def processors() -> int:
-    """Those that this process may use."""
+    """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -162,7 +162,7 @@ def _heard(child: _Child, names: tuple[str, ...], time_limit: float) -> CaseResu
 
 
 def death(exitcode: int | None) -> str:
-    """How a process ended, from its exit code."""
+    """The end of a process in words, from its exit code."""
     if exitcode is None or exitcode >= 0:
         return f"its process ended with exit status {exitcode}"
     name = signal.Signals(-exitcode).name

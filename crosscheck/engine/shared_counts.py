@@ -1,4 +1,4 @@
-"""What equal modules with equal inputs were counted for, in a folder: models share text encoders and decoders.
+"""Counts of equal modules with equal inputs, kept in a folder: models share text encoders and decoders.
 
 Equal means: the same config, the same tree of classes with the same plain attributes and processors, parameters of the
 same shapes, and inputs that a forward on meta can't tell apart.
@@ -35,7 +35,7 @@ class SharedCounts:
     def measure(
         self, cases: Sequence[Case], names: Sequence[str], already_counted: Mapping[str, CaseResult], **options: Any
     ) -> list[CaseResult]:
-        """As `crosscheck.engine.measure.measure`, and what is remembered is not counted again."""
+        """Measure as `crosscheck.engine.measure.measure` does, without counting again what is remembered."""
         places = [self._place(case) for case in cases]
         with self._turn:
             remembered = {

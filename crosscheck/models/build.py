@@ -203,5 +203,5 @@ def _class(package: Any, name: str, bases: tuple[type, ...], where: str) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says first; refusals of values and files say by themselves what is wrong."""
+    """The first line of a library's error; refusals of values and files say by themselves what is wrong."""
     return one_line(error, (CrosscheckError, ValueError, OSError))

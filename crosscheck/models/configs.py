@@ -109,7 +109,7 @@ TOKENS, PARAMETERS = "tokens", "parameters"
 
 
 class Stated(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model folder states in crosscheck's own file."""
+    """Statements of a model folder in crosscheck's own file."""
 
     workload: Workload = Workload(batch_size=1)
     """What its publishers generate with; None for what they leave to the pipeline."""
@@ -120,7 +120,7 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stated(folder: Path) -> Stated:
-    """What a model folder states; nothing where it has no such file."""
+    """Statements of a model folder; empty where it has no such file."""
     path = folder / STATED
     content = _decoded(path) if path.is_file() else {}
     for key, value in content.items():

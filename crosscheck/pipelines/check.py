@@ -153,7 +153,7 @@ def _run_with_cases(
 
 
 def _or_stated(asked: Workload, stated: Workload) -> Workload:
-    """What nobody asked for is what the model's publishers generate with."""
+    """The workload completed by what the model's publishers generate with."""
     names = ("height", "width", "frames", "steps", "guidance_scale")
     return structs.replace(asked, **{name: getattr(stated, name) for name in names if getattr(asked, name) is None})
 

@@ -113,14 +113,14 @@ def batch(case: Case) -> int:
 
 
 def extended(module: torch.nn.Module) -> bool:
-    """Whether adapters, caches or tiles make of it what its config does not say."""
+    """Whether adapters, caches or tiles change it beyond what its config says."""
     registries = (getattr(m, REGISTRY, None) for m in module.modules())  # some pipelines make empty ones
     altered = getattr(module, "peft_config", None) or getattr(module, "use_tiling", False)
     return bool(altered) or any(registry and registry.hooks for registry in registries)
 
 
 def changing(module: torch.nn.Module) -> bool:
-    """Whether calls with equal inputs may differ: something of it was replaced by code that may keep a count."""
+    """Whether calls with equal inputs may differ: a part was replaced by code that may keep a count."""
     return any("forward" in vars(m) or m._forward_hooks or m._forward_pre_hooks for m in module.modules())
 
 
@@ -149,7 +149,7 @@ def key(tree: Any) -> Any:
 
 
 def values(tree: Any, compared: frozenset[int]) -> Any:
-    """What the integers and booleans among the inputs hold, and those that the forward compares."""
+    """Values of the integers and booleans among the inputs, and of those that the forward compares."""
     given = enumerate(tensor for _, tensor in tensors(tree))
     chosen = (tensor for i, tensor in given if i in compared or not hollows(tensor))
     return tuple(t.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes() for t in chosen)

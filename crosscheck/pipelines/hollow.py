@@ -173,7 +173,7 @@ class Hollow:
 
     @contextmanager
     def _noticing_changes(self) -> Iterator[None]:
-        """What a pipeline or its callbacks write to a component between calls: the next call may run otherwise."""
+        """Writes of a pipeline or its callbacks to a component between calls: the next call may run otherwise."""
 
         def noticing(name: str) -> Any:
             original = getattr(torch.nn.Module, name)

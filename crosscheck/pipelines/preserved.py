@@ -1,4 +1,4 @@
-"""What a run of a pipeline changes and is put back: scheduler, tokenizers, generators, the environment."""
+"""State that a run of a pipeline changes and is put back: scheduler, tokenizers, generators, the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline is asked for: refused where no pipeline is run with it, completed where nobody said."""
+"""Workloads of pipelines: refused where no pipeline is run with them, completed where nobody said."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _made(whole: Workload, parameters: Mapping[str, inspect.Parameter], given: s
 
 
 def denoiser(pipe: Any) -> Any:
-    """What a pipeline runs at every step; None where it has none by name."""
+    """The component that a pipeline runs at every step; None where it has none by name."""
     return next((part for name in DENOISERS if (part := getattr(pipe, name, None))), None)
 
 

@@ -1,4 +1,4 @@
-"""What all records share: units, ops, their base, JSON out.
+"""Foundations of all records: units, ops, their base, JSON out.
 
 One multiply-accumulate (MAC) is two floating-point operations (FLOPs); this is the only place that says so.
 """

@@ -170,7 +170,7 @@ class CallRow(Record, frozen=True, kw_only=True):
 
 
 class Census(Record, frozen=True, kw_only=True):
-    """What ran in one forward, in distinct rows: all that causes may look at."""
+    """Operations of one forward, in distinct rows: all that causes may look at."""
 
     modules: tuple[ModuleRow, ...]
     ops: tuple[OpRow, ...]
@@ -195,7 +195,7 @@ class Census(Record, frozen=True, kw_only=True):
 
 
 class Evidence(Record, frozen=True, kw_only=True):
-    """What a tool knows of a forward beside its number."""
+    """Facts about a forward that a tool knows beside its number."""
 
     census: Census | None = None
     """What ran; the trace alone gives it."""
@@ -205,7 +205,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     """What those know that read a graph of ONNX."""
 
     def or_else(self, other: Evidence) -> Evidence:
-        """Of each kind this one's, where it has any, else the other's."""
+        """This evidence of each kind, where there is any, else the other's."""
         return Evidence(
             census=self.census or other.census,
             graph=self.graph or other.graph,

@@ -1,4 +1,4 @@
-"""What a backend gave: an exact ``int`` in MACs, or why it is not known, which is never 0."""
+"""Outcomes of a backend: an exact ``int`` in MACs, or why it is not known, which is never 0."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ Raw: TypeAlias = Measured | Skipped | Failed
 
 
 class CaseResult(Record, frozen=True, kw_only=True):
-    """What the backends said of one case, and what ran in it."""
+    """Outcomes of the backends for one case, and the census of its forward."""
 
     outcomes: dict[str, Raw]
     evidence: Evidence = Evidence()

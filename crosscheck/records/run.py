@@ -117,12 +117,12 @@ class GenerationComponent(Record, frozen=True, kw_only=True):
 
     @property
     def forwards(self) -> int:
-        """What all calls are worth in forwards for one image and one guidance branch."""
+        """Number of forwards for one image and one guidance branch that all calls are worth."""
         return sum(case.calls * case.batch_size for case in self.cases)
 
 
 class Generation(Record, frozen=True, kw_only=True):
-    """What one call of the pipeline really runs."""
+    """Work of one call of the pipeline."""
 
     components: tuple[GenerationComponent, ...]
     """Each that was called, once."""
@@ -139,7 +139,7 @@ DENOISERS = ("unet", "transformer")
 
 
 class Workload(Record, frozen=True, kw_only=True):
-    """What the pipeline was asked for; sizes in pixels. None where the pipeline takes no such argument."""
+    """The workload asked of the pipeline; sizes in pixels. None where the pipeline takes no such argument."""
 
     batch_size: int
     """Images of a generation, guidance branches not counted."""
@@ -158,14 +158,14 @@ class Workload(Record, frozen=True, kw_only=True):
 
     @classmethod
     def of_call(cls, arguments: Mapping[str, Any]) -> Workload:
-        """That of a pipeline's call, by the names that it has there; other arguments are left out."""
+        """The workload of a pipeline's call, by the names that it has there; other arguments are left out."""
         fields = {field: arguments.get(CALL_NAMES.get(field, field)) for field in cls.__struct_fields__}
         batch_size, scheduler = fields.pop("batch_size"), fields.pop("scheduler")
         return cls(batch_size=1 if batch_size is None else batch_size, scheduler=scheduler or "", **fields)
 
     @property
     def call(self) -> dict[str, Any]:
-        """What is known of it, by the names that a pipeline's call has."""
+        """The known part of it, by the names that a pipeline's call has."""
         fields = {CALL_NAMES.get(field, field): getattr(self, field) for field in self.__struct_fields__}
         return {name: value for name, value in fields.items() if value is not None and value != ""}
 
@@ -198,7 +198,7 @@ class Ledger(Record, frozen=True, kw_only=True):
 
     @property
     def denoiser(self) -> Component | None:
-        """What runs at every step; None where no component has its name."""
+        """The component that runs at every step; None where none has its name."""
         return next((part for part in self.components if part.name in DENOISERS), None)
 
     def to_json(self) -> str:

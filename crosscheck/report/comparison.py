@@ -40,7 +40,7 @@ class Cell(Record, frozen=True, kw_only=True):
         return signed_percent(self.gap, self.macs - self.gap) + unsettled
 
     def until(self, later: Cell) -> str:
-        """What changed from this run to a later one; empty where nothing did."""
+        """Changes from this run to a later one; empty where there are none."""
         changes = []
         if self.macs is not None and later.macs is not None and self.macs != later.macs:
             difference = signed(later.macs - self.macs)
@@ -63,7 +63,7 @@ class Row(Record, frozen=True, kw_only=True):
 
     @property
     def last(self) -> Cell:
-        """What the last run of this model gave."""
+        """The last run of this model."""
         return next(cell for cell in reversed(self.cells) if cell.verdict != NOT_RUN)
 
     @property
@@ -82,7 +82,7 @@ class Row(Record, frozen=True, kw_only=True):
 
     @property
     def changes(self) -> str:
-        """What changed from other runs to the last; empty where nothing did."""
+        """Changes from other runs to the last; empty where there are none."""
         return "; ".join(f"from {numbered(runs)}: {cell.until(self.last)}" for cell, runs in self.others.items())
 
 
@@ -146,7 +146,7 @@ def compare(ledgers: Sequence[Ledger]) -> Comparison:
 
 
 def regressions(baseline: Ledger, fresh: Ledger) -> list[str]:
-    """What a gate stops: a recommended total or a counter's verdict that is not as it was, with what changed.
+    """Changes that a gate stops: a recommended total or a counter's verdict that is not as it was.
 
     Another model under the same name is no bad question here: it is what the gate is for.
     """

@@ -23,7 +23,7 @@ def shown(ledger: Ledger) -> list[str]:
 
 
 def exact(ledger: Ledger, backend: str, group: str) -> tuple[int, int]:
-    """How many cases of ``group`` a counter gets right, of how many."""
+    """Number of cases of ``group`` that a counter gets right, and of all."""
     parts = [component for component in ledger.components if component.group == group]
     words = [verdict(component.backends[backend]) for component in parts if backend in component.backends]
     return words.count("exact"), len(words)

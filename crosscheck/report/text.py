@@ -118,5 +118,5 @@ def details(summary: str, body: str) -> str:
 
 
 def setting(value: Any) -> str:
-    """What was asked for of a pipeline's call, in a word."""
+    """A setting of a pipeline's call, in a word."""
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

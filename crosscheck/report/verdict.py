@@ -1,4 +1,4 @@
-"""What a ledger says, in words: of one outcome, and of the whole run in one sentence."""
+"""A ledger in words: one outcome, and the whole run in one sentence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def verdict(outcome: Outcome) -> str:
 
 
 def reference(component: Component) -> int | None:
-    """What the backends are held against, in MACs; with nothing recommended, taken from a backend's gap."""
+    """The number that backends are held against, in MACs; with nothing recommended, taken from a backend's gap."""
     if component.recommended.macs is not None:
         return component.recommended.macs
     return next((o.macs - o.gap for o in component.backends.values() if isinstance(o, Counted)), None)
@@ -44,7 +44,7 @@ def outcomes(ledger: Ledger) -> Iterator[tuple[Component, str, Outcome]]:
 
 
 def problems(ledger: Ledger) -> list[str]:
-    """What keeps the run from being settled, the gravest first, as plain text; empty when all is explained."""
+    """Obstacles to a settled run, the gravest first, as plain text; empty when all is explained."""
     wrong = [(c.name, c.recommended) for c in ledger.components]
     if ledger.generation and not any(total.status in _WRONG for _, total in wrong):
         wrong.append(("the generation", ledger.generation.recommended))

@@ -1,4 +1,4 @@
-"""What a forward runs: the tracer, and what lets it see. Runs torch; knows no counter.
+"""The tracer of a forward, and all that lets it see. Runs torch; knows no counter.
 
 May import records, cases and errors.
 """

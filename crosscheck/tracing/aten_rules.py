@@ -1,4 +1,4 @@
-"""Which op each aten operator is, and the MACs of those that hold any.
+"""The op of each aten operator, and the MACs of those that have any.
 
 The shapes are those that reach torch's dispatcher below autograd, where linear is ``addmm`` and attention on meta is
 ``bmm``. The arithmetic is written out here and shares nothing with the closed forms, which it has to confirm.

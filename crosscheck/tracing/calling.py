@@ -65,7 +65,7 @@ def call(case: Case) -> Any:
 
 
 def method(case: Case) -> Any:
-    """What the case calls."""
+    """The method that the case calls."""
     return case.module if case.entry == "forward" else getattr(case.module, case.entry)
 
 

@@ -17,7 +17,7 @@ from crosscheck.tracing.sdpa import AttentionCall
 
 
 class Tally:
-    """What ran, each by itself: rows of one, whose ``module`` is the module's id, and how often each."""
+    """Rows of one for everything that ran, whose ``module`` is the module's id, and how often each did."""
 
     def __init__(self) -> None:
         self.ops: Counter[OpRow] = Counter()
@@ -35,7 +35,7 @@ class Tally:
         return sums
 
     def of_each_module(self) -> defaultdict[int, set[tuple[Any, int]]]:
-        """What each module ran, and how often."""
+        """The rows of each module, and how often each ran."""
         work: defaultdict[int, set[tuple[Any, int]]] = defaultdict(set)
         for rows in (self.ops, self.calls):
             for row, count in rows.items():
@@ -53,7 +53,7 @@ def census(
     device: str,
     native: Mapping[int, Tokens],
 ) -> Census:
-    """What ran, in distinct rows; ``native`` are ids of modules that torch may run as one kernel."""
+    """The census in distinct rows; ``native`` are ids of modules that torch may run as one kernel."""
     rows: dict[Any, list[tuple[str, ...]]] = {}
     alike: dict[Any, ModuleRow] = {}
     place: dict[int, Any] = {}

@@ -1,4 +1,4 @@
-"""Which torch function is running: its name, and what only its arguments tell."""
+"""The torch function that is running: its name, and what only its arguments tell."""
 
 from __future__ import annotations
 

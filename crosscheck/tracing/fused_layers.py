@@ -1,4 +1,4 @@
-"""Which layers torch runs as one kernel of its own, instead of by their parts.
+"""Layers that torch runs as one kernel of its own, instead of by their parts.
 
 nn.MultiheadAttention and nn.TransformerEncoderLayer do in evaluation, without gradients, on real tensors, where no mode
 or hook would miss their parts (torch/nn/modules/activation.py:1355-1433, transformer.py:838-917 of 2.13.0). So does

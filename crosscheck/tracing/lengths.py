@@ -1,4 +1,4 @@
-"""What softmax and average pooling add up for each output: counters charge it, a headline has none of it."""
+"""Lengths over which softmax and average pooling add up: counters charge them, a headline has none of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which module of a tree is running: entered by a call, or by ``forward`` itself, where hooks see nothing."""
+"""The module of a tree that is running: entered by a call, or by ``forward`` itself, where hooks see nothing."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class RunningModules:
                 self._packed_outputs[module].append((len(first.batch_sizes), int(first.batch_sizes[0])))
 
     def row(self, key: int, tokens: Tokens | None) -> ModuleRow:
-        """What was seen of the module with this id, its paths left out.
+        """The row of the module with this id, its paths left out.
 
         ``tokens`` are those that torch keeps where it may run the module as one kernel, (0, 0) where it keeps all.
         """
@@ -177,7 +177,7 @@ def _parameters(module: torch.nn.Module) -> dict[str, Shape]:
 
 
 def _first_shape(result: Any) -> Shape:
-    """Of the first tensor in it; () where there is none."""
+    """Shape of the first tensor in it; () where there is none."""
     while isinstance(result, list | tuple) and result:  # a packed sequence is a tuple
         result = result[0]
     return tuple(result.shape) if isinstance(result, torch.Tensor) else ()

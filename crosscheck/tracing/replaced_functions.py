@@ -117,7 +117,7 @@ def original(function: Any) -> Any:
 
 
 def words(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
-    """How arguments were given: ``T`` for a tensor, a plain value as Python writes it, else the type's name."""
+    """Arguments in words: ``T`` for a tensor, a plain value as Python writes it, else the type's name."""
     return (*map(_word, args), *(f"{name}={_word(value)}" for name, value in kwargs.items()))
 
 

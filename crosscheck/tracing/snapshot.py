@@ -1,4 +1,4 @@
-"""What a counter may not change: the module it is given, torch's functions, the random state.
+"""State that a counter may not change: the module it is given, torch's functions, the random state.
 
 A `Snapshot` taken before names every change after, and puts everything back.
 """
@@ -62,7 +62,7 @@ class Snapshot:
             store[name] = _fresh(parameter)  # it becomes a real one in place at the first forward
 
     def changes(self) -> frozenset[str]:
-        """What is not as it was, without saying where, so that alike changes count once."""
+        """Changes since then without their place, so that like changes count once."""
         found: set[str] = set()
         for module, before in self._modules:
             found.update(_module_changes(before, vars(module)))
@@ -159,7 +159,7 @@ def _saved(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def _inner(module: torch.nn.Module) -> Iterator[Any]:
-    """What a module's attributes hold deeper down and a forward may change: containers, plain objects, tensors."""
+    """Objects deeper down in a module's attributes that a forward may change: containers, plain objects, tensors."""
     own = [value for m in module.modules() for name, value in vars(m).items() if "hook" not in name]
     waiting = [inner for value in own if type(value) in _PLAIN for inner in _inside(value)]
     waiting += [value for value in own if type(value) not in _PLAIN]
@@ -203,7 +203,7 @@ def _caches(classes: set[type]) -> Iterator[Any]:
 
 
 def _enclosed(value: Any) -> Iterator[Any]:
-    """What a function holds in its closure."""
+    """Contents of a function's closure."""
     for cell in (isinstance(value, types.FunctionType) and value.__closure__) or ():
         with suppress(ValueError):  # an empty one
             yield cell.cell_contents

@@ -73,7 +73,7 @@ def _items(tree: Any) -> list[tuple[Any, Any]]:
 
 
 def flat(tree: Iterable[Any]) -> Iterator[Any]:
-    """What lists and tuples hold, however deep."""
+    """The contents of lists and tuples, however deep."""
     for item in tree:
         if isinstance(item, list | tuple):
             yield from flat(item)

@@ -35,7 +35,7 @@ _ATTENTION = "scaled_dot_product_attention"
 
 
 class Traced(NamedTuple):
-    """What a trace gives: MACs by headline op, and what ran."""
+    """Result of a trace: MACs by headline op, and the census."""
 
     by_op: dict[str, int]
     census: Census
@@ -96,7 +96,7 @@ class Tracer(TorchDispatchMode):
             raise UncountedError(_refusal(operators))
 
     def traced(self, device: str, native: Mapping[int, Tokens] = MappingProxyType({})) -> Traced:
-        """What was counted on ``device``; ``native`` are ids of modules that torch may run as one kernel."""
+        """The count on ``device``; ``native`` are ids of modules that torch may run as one kernel."""
         found = census(self._tally, self._modules, self._function, self._untraceable.found, device, native)
         return Traced(self._tally.by_op(), found)
 
@@ -121,7 +121,7 @@ class Tracer(TorchDispatchMode):
         return result
 
     def _dispatched(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, list[OpRow]]:
-        """What the operator returns, and what it is counted as."""
+        """The result of the operator, and how it is counted."""
         name = func.overloadpacket.__name__
         kind = aten_rules.kind(name)
         if kind is None and func.namespace == "aten" and _is_composite(func):
@@ -254,7 +254,7 @@ def _refusal(operators: str) -> str:
 
 @functools.cache
 def _numbers(func: Any) -> tuple[int, ...]:
-    """Where its arguments are numbers of any type."""
+    """Places of the arguments that are numbers of any type."""
     return tuple(i for i, argument in enumerate(func._schema.arguments) if "number" in str(argument.type))
 
 

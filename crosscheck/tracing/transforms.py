@@ -1,4 +1,4 @@
-"""What torch.func has put around a tensor: torch.vmap, which hides a dimension, and what differentiates."""
+"""Transforms that torch.func puts around a tensor: torch.vmap, which hides a dimension, and differentiation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_mapped(tensor: torch.Tensor) -> bool:
 
 
 def mapped_calls(tensors: Iterable[torch.Tensor]) -> int:
-    """How many calls torch.vmap makes one: the product of the dimensions that it hides in them."""
+    """Number of calls that torch.vmap makes one: the product of the dimensions that it hides in them."""
     sizes = {}
     functorch = torch._C._functorch
     for tensor in tensors:
@@ -30,7 +30,7 @@ def mapped_calls(tensors: Iterable[torch.Tensor]) -> int:
 
 
 def is_differentiated() -> bool:
-    """Whether a transform is on that differentiates: torch.func.grad, jvp and their kind."""
+    """Whether a transform that differentiates is on: torch.func.grad, jvp and their kind."""
     functorch = torch._C._functorch
     if functorch.peek_interpreter_stack() is None:
         return False

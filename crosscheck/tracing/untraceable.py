@@ -14,7 +14,7 @@ from crosscheck.tracing.tensor_trees import flat
 
 
 class UntraceableCalls:
-    """What a forward used of them, by the names that a `Census` has."""
+    """Calls of a forward that can't be traced, by the names that a `Census` has."""
 
     def __init__(self, modules: Iterable[torch.nn.Module], leaves: Mapping[int, torch.Tensor]) -> None:
         self._modules, self._leaves = list(modules), leaves

@@ -1,4 +1,4 @@
-"""What differs between versions of torch, diffusers and transformers in use: nothing else asks which is installed.
+"""Differences between versions of torch, diffusers and transformers: nothing else asks which is installed.
 
 What a counter counts differently by version is knowledge about the counter, and stands in `crosscheck.causes`.
 """

@@ -1,4 +1,4 @@
-"""What an execution means: MACs executed, and why they are not those that its shapes give."""
+"""The meaning of an execution: MACs executed, and why they are not those that its shapes give."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Account(NamedTuple):
 
 
 def account(execution: Execution) -> Account:
-    """What one operation of ``execution`` executed, held against its MACs."""
+    """MACs that one operation of ``execution`` executed, held against its own."""
     source = ncu if execution.kernels else blas_log
     macs = source.executed(execution)
     if macs is None:
@@ -54,5 +54,5 @@ def by_module(executions: Iterable[Execution]) -> dict[str, int | None]:
 
 
 def runs(executions: Iterable[Execution]) -> int:
-    """How many operations they are."""
+    """Number of operations."""
     return sum(len(execution.paths) for execution in executions)

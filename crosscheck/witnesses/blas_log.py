@@ -1,4 +1,4 @@
-"""What MKL and oneDNN log of the products they execute, read line by line.
+"""The log of MKL and oneDNN about the products they execute, read line by line.
 
 MKL writes ``MKL_VERBOSE SGEMM(T,N,5120,256,1280,0x7f..,...) 49.78ms ...``, oneDNN
 ``onednn_verbose,v1,primitive,exec,cpu,convolution,jit:avx2,forward_training,...,mb1_ic320oc320_ih64oh64kh3...,47.8``,

@@ -68,7 +68,7 @@ def unavailable() -> str:
 
 
 def run(case: Case, recommended: int | None = None, time_limit: float = TIME_LIMIT) -> Witnessed:
-    """What the math libraries executed for one forward of ``case``, whose reference is ``recommended`` MACs."""
+    """MACs that the math libraries executed for one forward of ``case``, whose reference is ``recommended`` MACs."""
     if reason := unavailable():
         raise UsageError(f"no CPU witness: {reason}")
     needed, free = _forked(lambda _: _Message(memory=subject.memory(case)), time_limit).memory + _BASE, available()
@@ -120,7 +120,7 @@ class _Message(msgspec.Struct):
 
 
 def _forked(work: Callable[[Path], _Message], time_limit: float) -> _Message:
-    """What ``work`` says in a process of its own, given a folder that is gone afterwards."""
+    """The result of ``work`` in a process of its own, given a folder that is gone afterwards."""
     context = multiprocessing.get_context("fork")
     inbox, outbox = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(outbox, work), daemon=True)

@@ -1,4 +1,4 @@
-"""What a processor executed, as its own log or counters have it."""
+"""The execution of a processor, as its own log or counters have it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Execution(Record, frozen=True, kw_only=True):
 
 
 class Speed(Record, frozen=True, kw_only=True):
-    """How fast a forward was on the GPU, and how fast it multiplies matrices."""
+    """Speed of a forward on the GPU, and of its products of matrices."""
 
     seconds: float
     """Median of one forward, launched as Python does."""

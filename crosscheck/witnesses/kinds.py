@@ -15,7 +15,7 @@ _KIND: dict[Op, str] = {"conv": "convolution", "linear": "linear", "matmul": "wr
 
 
 def kind(execution: Execution) -> str:
-    """Which of `KINDS` an operation is; attention over keys of another length is cross-attention."""
+    """The one of `KINDS` that an operation is; attention over keys of another length is cross-attention."""
     if execution.op == "attention" and len(execution.shapes) > 2:
         query, key = execution.shapes[:2]
         return "self-attention" if query[-2] == key[-2] else "cross-attention"

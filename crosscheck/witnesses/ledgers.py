@@ -25,7 +25,7 @@ def load_witness(path: Path) -> Witness | None:
 
 
 def confirming(component: Component) -> tuple[str, ...]:
-    """Which witnesses that came with this release confirm the recommended number of ``component``.
+    """Witnesses that came with this release and confirm the recommended number of ``component``.
 
     Known by its class, parameters, inputs and number: another model's, if it is the same in all of these.
     """

@@ -172,7 +172,7 @@ class _Tile(NamedTuple):
 
 
 def _tile(name: str, convolution: bool) -> _Tile | None:
-    """What a kernel's name says of its tile."""
+    """The tile in a kernel's name."""
     if match := re.match(r"nvjet_sm90_[a-z]+_(\d+)x(\d+)_(\d+)x\d+_(\d+)x(\d+)_.*_([NT])[NT]{2}\b", name):
         first, second, depth, cluster_first, cluster_second = map(int, match.groups()[:5])
         if convolution and match[6] == "N":  # channels first: the pixels are what cuBLAS has as rows of its own

@@ -28,7 +28,7 @@ _PRODUCT = 8192
 
 
 class Request(Record, frozen=True, kw_only=True):
-    """What the program is asked for."""
+    """A request to the program."""
 
     model: str
     asked: Workload
@@ -41,7 +41,7 @@ class Request(Record, frozen=True, kw_only=True):
 
 
 class Answer(Record, frozen=True, kw_only=True):
-    """What it ran, or how fast."""
+    """The program's answer: what it ran, or how fast."""
 
     processor: str
     environment: dict[str, str]

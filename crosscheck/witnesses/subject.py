@@ -1,4 +1,4 @@
-"""What a witness watches: a component with real tensors and random weights, run once, its products between marks."""
+"""The subject of a witness: a component with real tensors and random weights, run once, its products between marks."""
 
 from __future__ import annotations
 

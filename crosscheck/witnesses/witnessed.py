@@ -76,7 +76,7 @@ def confirms(witnessed: Witnessed) -> bool:
 
 
 def processor(witness: Witness) -> str:
-    """What readers call the processor: ``CPU``, ``H100``."""
+    """The processor's name for readers: ``CPU``, ``H100``."""
     if witness.witness == "cpu":
         return "CPU"
     named = re.sub(r"^NVIDIA\s+|\s+\d+\s*GB.*$", "", witness.processor)

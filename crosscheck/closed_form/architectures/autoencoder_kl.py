@@ -114,12 +114,12 @@ def _mid(options: Options, batch: Size, extent: Extent) -> Work:
 
 
 def latents(config: Options, sizes: Sizes) -> Inputs:
-    """What ``decode`` takes."""
+    """Inputs of ``decode``."""
     return {"z": (sizes.batch, config.get("latent_channels", 4), sizes.height, sizes.width)}
 
 
 def images(config: Options, sizes: Sizes) -> Inputs:
-    """What ``encode`` takes."""
+    """Inputs of ``encode``."""
     scale = latent_scale(config)
     return {"x": (sizes.batch, config.get("in_channels", 3), scale * sizes.height, scale * sizes.width)}
 

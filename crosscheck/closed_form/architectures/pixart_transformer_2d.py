@@ -101,7 +101,7 @@ def _conditions(options: Options, inputs: Inputs, batch: Size, width: int) -> Wo
 
 
 def _captions(options: Options, inputs: Inputs, batch: Size, width: int) -> tuple[Work, Tokens]:
-    """What projects the captions, and the captions after it."""
+    """MACs of projecting the captions, and the captions afterwards."""
     features = options["caption_channels"]
     if features is None and options["cross_attention_dim"] is None:
         return Work(), Tokens(0, 0)
@@ -114,7 +114,7 @@ def _captions(options: Options, inputs: Inputs, batch: Size, width: int) -> tupl
 
 
 def pixart_inputs(config: Options, sizes: Sizes) -> Inputs:
-    """What the transformer takes."""
+    """Inputs of the transformer."""
     given = image_inputs("caption_channels", 4)(config, sizes)
     added = config.get("use_additional_conditions")
     if added is None:  # pixart_transformer_2d.py: so by default for the models of 1024 pixels

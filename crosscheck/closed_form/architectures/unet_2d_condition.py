@@ -268,7 +268,7 @@ def _up_depths(options: Options, levels: int) -> list[Any]:
 
 
 def unet_inputs(config: Options, sizes: Sizes) -> Inputs:
-    """What the UNet takes."""
+    """Inputs of the UNet."""
     batch, height, width, _, tokens = sizes
     text = config.get("encoder_hid_dim") or config.get("cross_attention_dim", 1280)
     text = max(text) if isinstance(text, list) else text

@@ -42,7 +42,7 @@ def _time_embedding(options: Options, inputs: Inputs, batch: Size) -> Work:
 
 
 def _class_embedding(options: Options, inputs: Inputs, batch: Size) -> Work:
-    """By class_embed_type; None with num_class_embeds is a lookup in a table, which multiplies nothing."""
+    """MACs by class_embed_type; None with num_class_embeds is a lookup in a table, which multiplies nothing."""
     kind, concat = options["class_embed_type"], options["class_embeddings_concat"]
     if kind is None and options["num_class_embeds"] is None:
         if concat:

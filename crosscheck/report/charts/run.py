@@ -31,7 +31,7 @@ _CAP = 100
 
 
 class Look(NamedTuple):
-    """How the bars of one cause are filled."""
+    """Fill of the bars of one cause."""
 
     colour: str
     hatch: str = ""
@@ -128,7 +128,7 @@ def _frame(axes: Axes, panel: Panel, limits: tuple[float, float], *, last: bool)
 
 
 def _bars(axes: Axes, row: int, bars: Sequence[tuple[str, float]], looks: Mapping[str, Look]) -> None:
-    """What adds to the reference to the right of 0, what is missing to the left."""
+    """Bars: additions to the reference go right of 0, omissions left."""
     low, high = axes.get_xlim()
     ends = {True: 0.0, False: 0.0}
     for cause, percent in bars:

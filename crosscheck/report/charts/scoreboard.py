@@ -28,7 +28,7 @@ def svg(ledgers: Sequence[Ledger], counters: Sequence[str]) -> str:
 
 
 def shares(ledgers: Sequence[Ledger], counters: Sequence[str]) -> dict[str, list[Fraction]]:
-    """Of each counter that has a number, its gap on each denoiser in percent; those with the widest last."""
+    """Gaps of each counter that has a number on each denoiser, in percent; those with the widest last."""
     parts = [part for ledger in ledgers if (part := ledger.denoiser) and part.recommended.macs]
     found = {
         name: [

@@ -92,7 +92,7 @@ def html(ledger: Ledger) -> str:
 
 
 def _hashes(page: str) -> Iterator[str]:
-    """What a Content-Security-Policy knows the page's own scripts by."""
+    """Hashes by which a Content-Security-Policy knows the page's own scripts."""
     for script in re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL):
         yield f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
 
@@ -172,7 +172,7 @@ def _outcome(backend: str, outcome: Outcome, cells: Sequence[_Cell], environment
 
 
 def _times(component: Component, part: GenerationComponent | None) -> int | None:
-    """How many forwards of the component a generation is worth; None where its calls differ in more than the batch."""
+    """Number of the component's forwards in a generation; None where its calls differ in more than the batch."""
     one = component.recommended.macs
     times = part.forwards if part else 0
     return times if part and one is not None and part.macs == times * one else None
@@ -205,7 +205,7 @@ def _paths(module: ModuleRow) -> list[str]:
 
 
 def _rows(census: Census) -> Iterator[_Row]:
-    """What each row of modules ran, as if nothing else had.
+    """Census of each row of modules, as if nothing else had run.
 
     Rows of older ledgers are left out where their modules can't have run the same each.
     """

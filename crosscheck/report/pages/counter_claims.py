@@ -1,4 +1,4 @@
-"""What is claimed of counters rather than of models: how right they are on attention, and what they cost. Pure."""
+"""Claims about counters rather than models: how right they are on attention, and what they cost. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crosscheck.report.text import count, details, escape, percent, signed, tabl
 
 
 def sentence(weighed: Weighed) -> str:
-    """What the components say."""
+    """The verdict of the components in a sentence."""
     those = weighed.components
     if weighed.accuracy.than:
         closer = sum(abs(one.off) < abs(one.than or 0) for one in those)
@@ -29,7 +29,7 @@ def sentence(weighed: Weighed) -> str:
 
 
 def cost(overhead: Overhead) -> str:
-    """What the times say; how little is minimal is for the reader."""
+    """The cost by the measured times; how little is minimal is for the reader."""
     plain, counted = median(overhead.plain), median(overhead.counted)
     ratios = sorted(b / a for a, b in zip(overhead.plain, overhead.counted, strict=True))
     return (

@@ -1,4 +1,4 @@
-"""What each counter gets right, one operation at a time: tables and page of a doctor's ledger. Pure."""
+"""Results of each counter, one operation at a time: tables and page of a doctor's ledger. Pure."""
 
 from __future__ import annotations
 

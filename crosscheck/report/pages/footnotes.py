@@ -1,4 +1,4 @@
-"""What was left out, why counters differ, what the words mean, and what the run was made with."""
+"""Footnotes of a report: what was left out, why counters differ, what the words mean, what the run was made with."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def provenance(ledger: Ledger) -> Iterator[str]:
 
 
 def explained(name: str) -> Iterator[str]:
-    """What a cause is, the releases it depends on, and its source, a line each; as it reads, not escaped."""
+    """A cause's summary, the releases it depends on, and its source, a line each; not escaped."""
     entry = causes.find(name)
     if entry is None:
         yield "No explanation on record."

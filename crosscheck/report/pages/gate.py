@@ -1,4 +1,4 @@
-"""What a gate stopped: lines, JSON and a list. Pure."""
+"""Changes that a gate stopped: lines, JSON and a list. Pure."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ FILE = "scoreboard"
 
 
 class Off(Record, frozen=True, kw_only=True):
-    """How far off a counter is on one component, in MACs."""
+    """Error of a counter on one component, in MACs."""
 
     model: str
     component: str
@@ -106,7 +106,7 @@ def _share(off: Off) -> Fraction:
 
 
 def _without_attention(ledger: Ledger, part: Component, backend: str) -> Off:
-    """What the causes predict where scaled_dot_product_attention is not there."""
+    """Prediction of the causes where scaled_dot_product_attention is not there."""
     rest = causes.without_attention(part.census or Census(modules=(), ops=()))
     gap = sum(term.macs for term in causes.explain(backend, ledger.environment, rest))
     return _off(ledger, part, gap, sum(row.macs for row in rest.ops))

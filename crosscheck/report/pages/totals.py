@@ -62,7 +62,7 @@ def _totals(ledger: Ledger, whole: str) -> list[tuple[str, Recommended]]:
 
 
 def workload(work: Workload) -> str:
-    """What was asked for, in one line, not escaped."""
+    """The workload in one line, not escaped."""
     parts = [f"batch {work.batch_size:,}"]
     if work.height is not None and work.width is not None:
         parts.append(f"{work.height} x {work.width} pixels")
@@ -137,7 +137,7 @@ def _numbers(case: GenerationCase) -> tuple[int | None, ...]:
 
 
 def _asides(ledger: Ledger) -> list[str]:
-    """What belongs beside the totals: reasons, causal attention, products outside every component."""
+    """Remarks beside the totals: reasons, causal attention, products outside every component."""
     totals = _totals(ledger, "the generation")
     lines = [f"**{name}** is {total.status}: {escape(total.reason)}" for name, total in totals if total.reason]
     lines += [

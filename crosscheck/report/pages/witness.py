@@ -1,4 +1,4 @@
-"""What witnesses say: for the terminal, and as a page for each processor."""
+"""Findings of witnesses: for the terminal, and as a page for each processor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ledger_file(witness: Witness) -> str:
 
 
 def verdict(part: Witnessed) -> str:
-    """What a component's execution says of its recommended number."""
+    """The verdict of a component's execution on its recommended number."""
     if missing := unsized(part):
         return f"not witnessed: {plural(runs(missing), 'operation')} executed, size not logged"
     if part.elsewhere:
@@ -41,7 +41,7 @@ def verdict(part: Witnessed) -> str:
 
 
 def problems(witness: Witness) -> Iterator[str]:
-    """What contradicts a recommended number, or is not explained."""
+    """Contradictions of a recommended number, and what is not explained."""
     for part in witness.components:
         if not unsized(part) and not confirms(part):
             yield f"{part.name}: {verdict(part)}"
