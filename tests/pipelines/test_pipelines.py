@@ -375,11 +375,13 @@ def test_products_outside_every_component_are_beside_the_total(monkeypatch):
 
 @pytest.mark.parametrize("model", ["sd15", "sd21-base", "sd21", "sdxl-base"])
 @pytest.mark.parametrize(
-    "folder", [REPORTS, REPORTS / "ledgers" / measure_releases.folder_name(environment())], ids=["own", "releases"]
+    "folder, suffix",
+    [(REPORTS, ".json"), (REPORTS / "ledgers" / measure_releases.folder_name(environment()), ".json.gz")],
+    ids=["own", "releases"],
 )
-def test_the_committed_ledgers_are_not_stale(runs, folder, model):
+def test_the_committed_ledgers_are_not_stale(runs, folder, suffix, model):
     fresh = runs[model]
-    old = ledger.load(folder / f"{model}.json") if folder.is_dir() else None
+    old = ledger.load(folder / f"{model}{suffix}") if folder.is_dir() else None
     if old is None or measure_releases.folder_name(old.environment) != measure_releases.folder_name(fresh.environment):
         pytest.skip("no ledger of the releases in use")
     alike = measure_releases.releases(fresh.environment) == measure_releases.releases(old.environment)
