@@ -375,7 +375,7 @@ def test_products_outside_every_component_are_beside_the_total(monkeypatch):
 
 @pytest.mark.parametrize("model", ["sd15", "sd21-base", "sd21", "sdxl-base"])
 @pytest.mark.parametrize(
-    "folder, suffix",
+    ("folder", "suffix"),
     [(REPORTS, ".json"), (REPORTS / "ledgers" / measure_releases.folder_name(environment()), ".json.gz")],
     ids=["own", "releases"],
 )
