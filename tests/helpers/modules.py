@@ -48,6 +48,18 @@ def zeros(*shape: int, device: str = "meta") -> torch.Tensor:
     return torch.zeros(*shape, device=device)
 
 
+def compiled() -> Function:
+    """A model whose one layer, 3 to 3, is compiled."""
+    return Function(lambda self, x: self.a(x), a=torch.compile(nn.Linear(3, 3)))
+
+
+def outcome_of_compiled(backend: str):
+    """What a backend says of a compiled layer, for a process started afresh to ask."""
+    import crosscheck
+
+    return crosscheck.check(compiled().to("meta"), zeros(3, 3), backends=(backend,))[backend]
+
+
 def check_block(outbox) -> None:
     """What a process started afresh does: it can import this module, and not a test's."""
     import crosscheck
