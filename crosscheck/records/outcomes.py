@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TypeAlias
 
 import msgspec
@@ -51,6 +52,9 @@ class Counted(Measured, frozen=True, kw_only=True, tag_field="status", tag="coun
     """The sourced prediction that this backend gives no number here, which it did."""
 
 
+_KNOWN = property(attrgetter("predicted_by"), doc="`predicted_by`, by the name that it has in a ledger.")
+
+
 class Skipped(Record, frozen=True, kw_only=True, tag_field="status", tag="skipped"):
     """A backend that does not apply, and why."""
 
@@ -58,6 +62,7 @@ class Skipped(Record, frozen=True, kw_only=True, tag_field="status", tag="skippe
     """In its own words: what is not installed, or which case it does not cover."""
     predicted_by: str = msgspec.field(name="known", default="")
     """The sourced cause that predicts this, if one does."""
+    known = _KNOWN
 
 
 class Failed(Record, frozen=True, kw_only=True, tag_field="status", tag="failed"):
@@ -69,6 +74,7 @@ class Failed(Record, frozen=True, kw_only=True, tag_field="status", tag="failed"
     """Of the tool that was run."""
     predicted_by: str = msgspec.field(name="known", default="")
     """The sourced cause that predicts this failure, if one does."""
+    known = _KNOWN
 
 
 Raw: TypeAlias = Measured | Skipped | Failed
