@@ -23,7 +23,7 @@ def test_the_crosscheck_in_use_is_the_installed_one():
 def test_the_wheel_holds_catalogue_and_page_and_neither_tests_nor_reports():
     packed = [str(path) for path in files("crosscheck")]
     assert "crosscheck/catalogue/sd21-base/unet/config.json" in packed
-    assert "crosscheck/report/explore.html" in packed
+    assert "crosscheck/report/explore/explore.html" in packed
     assert not [path for path in packed if path.startswith(("tests", "reports"))]
 
 
