@@ -10,8 +10,6 @@ from crosscheck.errors import UncountedError
 from crosscheck.pipelines.hollow import Hollow
 from crosscheck.tracing.real_integers import real_integers
 
-pytestmark = pytest.mark.releases
-
 
 def run(module, *calls, name="part"):
     """The component's answers to these calls, and its cases: calls and MACs of each."""
