@@ -1104,12 +1104,17 @@ def test_every_lack_of_a_number_has_a_case():
     assert set(WITHOUT_NUMBER) == set(causes.PREDICTED_FAILURES)
 
 
+DYNAMO_IN_A_TRACE = "what torch kept out of torch.compile was to torch.jit.trace as if it were compiled"
+
+
 @pytest.mark.parametrize("name", WITHOUT_NUMBER)
 def test_a_lack_of_a_number_is_as_predicted(name):
     if name == "onnx-tool-grouped-queries" and not causes.holds("torch>=2.5", INSTALLED):
         pytest.skip("attention had no grouped queries")
     if name == "jit-checkpoint" and not causes.holds("torch>=2.6", INSTALLED):
         pytest.skip("a reentrant checkpoint looked for torch.meta, and ran on no meta tensor")
+    if name == "jit-gradient" and not causes.holds("torch>=2.4", INSTALLED):
+        pytest.skip(DYNAMO_IN_A_TRACE)
     backend, module, shapes, *on = WITHOUT_NUMBER[name]
     known = causes.PREDICTED_FAILURES[name]
     module = module if isinstance(module, nn.Module) else module()
@@ -1385,6 +1390,7 @@ def test_of_a_trace_by_torch_jit_onnx_tool_says_the_same():
         assert outcome.predicted_by == known
 
 
+@needs("torch>=2.4", DYNAMO_IN_A_TRACE)
 @pytest.mark.parametrize("enclosed", ["buffer", "of the forward", "input"])
 def test_a_checkpoint_of_other_tensors_is_not_traced(enclosed):
     class Checkpointed(nn.Module):
@@ -1415,6 +1421,7 @@ def test_a_lstm_that_nobody_uses_is_no_part_of_a_trace():
     }
 
 
+@needs("torch>=2.4", DYNAMO_IN_A_TRACE)
 def test_a_checkpoint_of_given_tensors_alone_is_traced():
     module = Function(lambda self, x: checkpoint.checkpoint(torch.matmul, x, x, use_reentrant=True))
     assert crosscheck.check(module, torch.zeros(3, 3), backends=("fvcore",))["fvcore"].residual == 0
