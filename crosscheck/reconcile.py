@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import prod
+from collections.abc import Iterator, Mapping, Sequence
+from math import fsum, log2, prod
 
 from msgspec import structs
 
@@ -23,8 +23,10 @@ from crosscheck.records import (
     GenerationComponent,
     Ledger,
     Measured,
+    OpRow,
     Outcome,
     Recommended,
+    Shape,
     Skipped,
     Status,
 )
@@ -45,7 +47,7 @@ def component(
         recommended=recommended,
         backends=outcomes,
         other_ops=_other_ops(census),
-        notes=tuple(notes),
+        notes=(*notes, *_beside(census)),
         census=census,
     )
 
@@ -139,6 +141,28 @@ def _other_ops(census: Census | None) -> dict[str, int]:
         if row.op not in HEADLINE:
             sums[row.op] = sums.get(row.op, 0) + row.count * prod(row.out)
     return {op: sums[op] for op in OPS if op in sums}
+
+
+def _beside(census: Census | None) -> Iterator[str]:
+    """What has no part in a total that a reader may look for there."""
+    ops = census.ops if census else ()
+    if dense := sum(row.dense_macs for row in ops):
+        stored = sum(row.macs for row in ops if row.dense_macs)
+        yield f"products of sparse tensors are {stored:,} MACs by the entries that are stored; of dense ones {dense:,}"
+    if transforms := [row for row in ops if row.op == "fft"]:
+        flops = fsum(
+            (5 if row.aten == "_fft_c2c" else 2.5) * row.count * prod(_points(row)) * log2(row.reduced_size or 1)
+            for row in transforms
+        )
+        yield (
+            "Fourier transforms are in no total; by the usual convention, 5 N log2 N for N complex points and half of "
+            f"it for real ones, they are {round(flops):,} FLOPs"
+        )
+
+
+def _points(row: OpRow) -> Shape:
+    """The shape of the side of a Fourier transform that has all points."""
+    return row.out if row.aten == "_fft_c2r" else row.shapes[0]
 
 
 # -- a generation ------------------------------------------------------------------------------------------------------

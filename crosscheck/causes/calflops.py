@@ -38,6 +38,7 @@ def _no_rule(census: Census) -> int:
 _COUNTER.cause("calflops-einsum", replaced.einsum_without_macs, "calflops/pytorch_ops.py:308 (0.3.2)")
 _COUNTER.cause("calflops-vmap", replaced.vmap, "calflops/pytorch_ops.py:358-364 (0.3.2)")
 _COUNTER.cause("calflops-matmul", replaced.matmul, "calflops/pytorch_ops.py:278 (0.3.2)")
+_COUNTER.cause("calflops-linear", replaced.linear, "calflops/pytorch_ops.py:37-40 (0.3.2)")
 _COUNTER.cause("calflops-same-padding", replaced.same_padding, "calflops/pytorch_ops.py:96-111 (0.3.2)")
 _COUNTER.cause("calflops-complex-as-real", replaced.complex_as_real, "calflops/pytorch_ops.py:37-40 (0.3.2)")
 _COUNTER.cause("calflops-shared-module", replaced.shared_module, "calflops/utils.py:278-282 (0.3.2)")

@@ -42,6 +42,7 @@ _COUNTER.cause(
 )
 _COUNTER.cause("deepspeed-vmap", replaced.vmap, "deepspeed/profiling/flops_profiler/profiler.py:877-883 (0.19.8)")
 _COUNTER.cause("deepspeed-matmul", replaced.matmul, "deepspeed/profiling/flops_profiler/profiler.py:773 (0.19.8)")
+_COUNTER.cause("deepspeed-linear", replaced.linear, "deepspeed/profiling/flops_profiler/profiler.py:523-526 (0.19.8)")
 _COUNTER.cause(
     "deepspeed-same-padding", replaced.same_padding, "deepspeed/profiling/flops_profiler/profiler.py:582-597 (0.19.8)"
 )

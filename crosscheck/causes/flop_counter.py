@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crosscheck.causes.reading import complex_as_real, products
+from crosscheck.causes.reading import complex_as_real, products, sparse_as_dense
 from crosscheck.causes.tool import Sees, Tool
 from crosscheck.records import Census, OpRow, Skipped
 
@@ -22,18 +22,22 @@ FLOP_COUNTER = Tool(
     only_in="torch>=2.3,<2.15",
 )
 def _flop_counter_cpu(census: Census) -> int:
-    return -sum(row.macs for row in census.ops if row.aten == "_scaled_dot_product_flash_attention_for_cpu")
+    return -sum(row.macs for row in census.ops if row.aten == _ON_CPU)
 
 
-_UNREGISTERED = frozenset(
-    "mv addmv dot vdot addr _trilinear mul mkldnn_rnn_layer addbmm _addmm_activation _int_mm".split()
+_REGISTERED = frozenset(
+    "mm addmm bmm baddbmm _scaled_mm convolution _convolution cudnn_convolution convolution_overrideable "
+    "_slow_conv2d_forward _scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention "
+    "_scaled_dot_product_cudnn_attention".split()
 )
+_ON_CPU = "_scaled_dot_product_flash_attention_for_cpu"
 
 
 @FLOP_COUNTER.cause(
     "flop_counter-no-formula",
-    "Matrix-vector products, dot and outer products, in-place and integer ones, bilinear layers and the fused CPU LSTM "
-    "have no formula.",
+    "Matrix-vector products, dot and outer products, in-place and integer ones, bilinear layers, distances, affine "
+    "grids, grouped products, those of sparse tensors by an operator of their own and the fused CPU LSTM have no "
+    "formula.",
     "torch/utils/flop_counter.py:729-751",
 )
 def _flop_counter_no_formula(census: Census) -> int:
@@ -41,7 +45,16 @@ def _flop_counter_no_formula(census: Census) -> int:
 
 
 def _flop_counter_sees(row: OpRow) -> bool:
-    return row.aten not in _UNREGISTERED and not row.aten.endswith("_")
+    return row.aten in _REGISTERED or row.aten == _ON_CPU  # which has a cause of its own
+
+
+@FLOP_COUNTER.cause(
+    "flop_counter-sparse-as-dense",
+    "Formulas know shapes alone: of a sparse tensor all elements count, those too that it does not store.",
+    "torch/utils/flop_counter.py:76-104",
+)
+def _flop_counter_sparse(census: Census) -> int:
+    return sparse_as_dense(census, _flop_counter_sees)
 
 
 @FLOP_COUNTER.cause(

@@ -41,6 +41,7 @@ def _no_rule(census: Census) -> int:
 _COUNTER.cause("flops-profiler-einsum", replaced.einsum_without_macs, "flops_profiler/profiler.py:956 (0.1.2)")
 _COUNTER.cause("flops-profiler-vmap", replaced.vmap, "flops_profiler/profiler.py:1007-1012 (0.1.2)")
 _COUNTER.cause("flops-profiler-matmul", replaced.matmul, "flops_profiler/profiler.py:926 (0.1.2)")
+_COUNTER.cause("flops-profiler-linear", replaced.linear, "flops_profiler/profiler.py:680-683 (0.1.2)")
 _COUNTER.cause("flops-profiler-meta-kernels", replaced.meta_kernels, "flops_profiler/profiler.py:1007-1012 (0.1.2)")
 _COUNTER.cause("flops-profiler-complex-as-real", replaced.complex_as_real, "flops_profiler/profiler.py:680-683 (0.1.2)")
 _COUNTER.cause("flops-profiler-shared-module", replaced.shared_module, "flops_profiler/profiler.py:1397-1402 (0.1.2)")

@@ -170,7 +170,7 @@ _FVCORE_HANDLED = frozenset(
 
 def _fvcore_sees(row: OpRow) -> bool:
     if row.op == "conv":
-        return True
+        return row.function != "conv_tbc"
     if row.function == "multi_head_attention_forward":
         return row.aten in {"addmm", "mm", "bmm", "linear"}  # the last in inference mode
     return traced(row) in _FVCORE_HANDLED
@@ -199,7 +199,7 @@ def _fvcore_meta(census: Census) -> int:
 
 def _convolutions(census: Census) -> Iterator[OpRow]:
     """Convolutions but those with named padding, which have a cause of their own."""
-    return (row for row in census.ops if row.op == "conv" and row.function != "_convolution_mode")
+    return (row for row in census.ops if row.op == "conv" and row.function not in {"_convolution_mode", "conv_tbc"})
 
 
 @FVCORE.cause(
@@ -209,6 +209,18 @@ def _convolutions(census: Census) -> Iterator[OpRow]:
 )
 def _fvcore_no_handle(census: Census) -> int:
     return -sum(row.macs for row in products(census) if row.op != "attention" and not _fvcore_sees(row))
+
+
+@FVCORE.cause(
+    "fvcore-linear-vector",
+    "fvcore multiplies the elements of a linear layer's input by the first size of its weight: too much where the "
+    "weight is a vector.",
+    "fvcore/nn/jit_handles.py:109",
+)
+def _fvcore_linear(census: Census) -> int:
+    calls = [call for call in census.calls if call.function == "F.linear" and not call.kernel and call.mapped == 1]
+    charged = ((call, prod(tensor(call, 0, "input")) * tensor(call, 1, "weight")[0]) for call in calls)
+    return sum(call.count * charge - real_macs(call) for call, charge in charged if len(tensor(call, 1, "weight")) == 1)
 
 
 _MATMUL = frozenset("torch.matmul Tensor.matmul Tensor.__matmul__".split())
@@ -295,6 +307,16 @@ def _fvcore_complex(census: Census) -> int:
 )
 def _matmul_vector(census: Census) -> bool:
     return any(len(tensor(call, 1, "other")) == 1 for call in _matmuls(census))
+
+
+@FVCORE.fails(
+    "fvcore-sparse",
+    "fvcore counts in a trace by torch.jit, where a sparse tensor has no sizes.",
+    "fvcore/nn/jit_handles.py:33-36 (get_shape), 225",
+    words="'NoneType' object is not subscriptable",
+)
+def _sparse(census: Census) -> bool:
+    return any(row.dense_macs and _fvcore_sees(row) for row in census.ops)
 
 
 @FVCORE.fails(

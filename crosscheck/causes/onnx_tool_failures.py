@@ -51,19 +51,21 @@ def _grouped_queries(census: Census) -> bool:
 
 _NO_NODE = frozenset(
     "rms_norm bilinear addbmm inner vdot addmv addr kron chain_matmul linalg_multi_dot matrix_power "
-    "linalg_matrix_power linalg_vecdot cov corrcoef".split()
+    "linalg_matrix_power linalg_vecdot cov corrcoef pdist _grouped_mm _int_mm _weight_int8pack_mm".split()
 )
 
 
 @ONNX_TOOL.fails(
     "onnx-tool-not-exported",
-    "The exporter has no node for rms_norm, bilinear, addbmm, inner, vdot, addmv, addr, kron, cov, several "
-    "of torch.linalg, and for x.mT, x.mH and x.H.",
+    "The exporter has no node for rms_norm, bilinear, addbmm, inner, vdot, addmv, addr, kron, cov, pdist, several of "
+    "torch.linalg and all of torch.fft, products of groups, integers or sparse tensors, and for x.mT, x.mH and x.H.",
     "torch/onnx/_internal/torchscript_exporter/utils.py:1792 (2.13.0)",
     words=r"Exporting the operator 'aten::\w+' to ONNX",
 )
 def _not_exported(census: Census) -> bool:
-    return bool(census.transposed) or any(row.function in _NO_NODE for row in census.ops)
+    return bool(census.transposed) or any(
+        row.function in _NO_NODE or row.function.startswith("fft_") or row.dense_macs for row in census.ops
+    )
 
 
 def _is_uneven(row: OpRow) -> bool:

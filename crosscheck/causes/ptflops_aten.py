@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from crosscheck.causes.reading import complex_as_real, has_lazy, products
+from crosscheck.causes.reading import complex_as_real, has_lazy, products, sparse_as_dense
 from crosscheck.causes.tool import Sees, Tool
 from crosscheck.records import Census, OpRow
 
@@ -64,6 +64,15 @@ def _no_rule(census: Census) -> int:
 )
 def _complex(census: Census) -> int:
     return complex_as_real(census, lambda row: row.aten in _HANDLED)
+
+
+@PTFLOPS_ATEN.cause(
+    "ptflops-aten-sparse-as-dense",
+    "ptflops knows shapes alone: of a sparse tensor all elements count, those too that it does not store.",
+    "ptflops/aten_ops.py:30-33,48-49 (0.7.5)",
+)
+def _sparse(census: Census) -> int:
+    return sparse_as_dense(census, lambda row: row.aten in _HANDLED)
 
 
 PTFLOPS_ATEN.fails(

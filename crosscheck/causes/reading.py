@@ -77,6 +77,11 @@ def as_ran(row: OpRow) -> int:
     return row.macs // 2 if row.complex_part == 3 else row.macs // 4 if is_complex(row) else row.macs
 
 
+def sparse_as_dense(census: Census, sees: Callable[[OpRow], bool]) -> int:
+    """MACs that are too many where products of sparse tensors are counted as if those were dense."""
+    return sum(row.dense_macs - row.macs for row in census.ops if row.dense_macs and sees(row))
+
+
 def complex_as_real(census: Census, sees: Callable[[OpRow], bool], counted: Callable[[OpRow], int] = as_ran) -> int:
     """MACs missing where products of complex numbers count as less than four, of those that a tool sees."""
     return -sum(row.macs - counted(row) for row in products(census) if sees(row))

@@ -199,10 +199,18 @@ def vmap(census: Census, counter: Counter) -> int:
 
 @reason(
     "TOOL multiplies the elements of the first operand by the last size of the second: too little where the first is "
-    "broadcast, too much where the second is a vector."
+    "broadcast, too much where the second is a vector, or sparse."
 )
 def matmul(census: Census, counter: Counter) -> int:
     return off(census, counter, "matmul __matmul__ mm bmm")
+
+
+@reason(
+    "TOOL multiplies the elements of the input by the first size of the weight: too much where the weight is a vector, "
+    "whose length that is, or sparse."
+)
+def linear(census: Census, counter: Counter) -> int:
+    return off(census, counter, "linear")
 
 
 @reason(
@@ -256,7 +264,7 @@ def padding(census: Census, counter: Counter) -> int:
 
 #: What follows a tool's name in the names of its causes and failures: they are listed by kind, then by tool.
 _KINDS = (
-    "attention no-rule einsum vmap matmul same-padding meta-kernels complex-as-real shared-module compiled "
+    "attention no-rule einsum vmap matmul linear same-padding meta-kernels complex-as-real shared-module compiled "
     "transposed-groups attention-batch own-forward padding lazy scripted no-parameters unbatched-convolution "
     "convolution-lists scale-factors einsum-list einsum-sublists arguments attention-by-name transposed-convolution "
     "named-padding upsample interpolate-by-name recurrent-by-name"

@@ -118,7 +118,7 @@ def _samples(row: OpRow) -> int:
 def _is_seen(row: OpRow) -> bool:
     """Whether a product has a handler, whatever it makes of it."""
     if row.op == "conv":
-        return row.function != "_convolution_mode"
+        return row.function not in {"_convolution_mode", "conv_tbc"}
     return row.op == "attention" or traced(row) in _PRODUCTS
 
 
@@ -213,7 +213,7 @@ def _attention(census: Census) -> int:
     "torchprofile/handlers.py:180-207 (0.1.0, aten::_convolution alone)",
 )
 def _named_padding(census: Census) -> int:
-    return -sum(row.macs for row in census.ops if row.op == "conv" and not _is_seen(row))
+    return -sum(row.macs for row in census.ops if row.op == "conv" and row.function == "_convolution_mode")
 
 
 @TORCHPROFILE.cause(
@@ -223,8 +223,18 @@ def _named_padding(census: Census) -> int:
     "torchprofile/handlers.py:180-207; torchprofile/profile.py:47-48 (0.1.0)",
 )
 def _no_handler(census: Census) -> int:
-    rows = (row for row in products(census) if row.op != "conv" and row.function != "einsum")
+    rows = (row for row in products(census) if row.function not in {"_convolution_mode", "einsum"})
     return -sum(row.macs for row in rows if not _is_seen(row))
+
+
+@TORCHPROFILE.fails(
+    "torchprofile-sparse",
+    "torchprofile counts in a trace by torch.jit, where a sparse tensor has no sizes.",
+    "torchprofile/ir.py:30; torchprofile/handlers.py:40 (0.1.0)",
+    words="object of type 'NoneType' has no len",
+)
+def _sparse(census: Census) -> bool:
+    return any(row.dense_macs and _is_seen(row) for row in census.ops)
 
 
 @TORCHPROFILE.cause(

@@ -48,12 +48,12 @@ class _Outside(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
+        name = aten_rules.key(func)
         if not self._hollow.inside and aten_rules.kind(name) in HEADLINE:
             shapes = tuple(tuple(a.shape) for a in args if isinstance(a, torch.Tensor))
             out = result if isinstance(result, torch.Tensor) else result[0]  # fused attention gives statistics too
-            work = aten_rules.macs(name, args, shapes, tuple(out.shape), "", out.dtype.is_complex)
-            self.macs += sum(macs for _, macs in work)
+            _, macs = aten_rules.macs(name, args, shapes, tuple(out.shape), "", out.dtype.is_complex) or ("", 0)
+            self.macs += macs
         return result
 
 

@@ -12,7 +12,17 @@ import msgspec
 FLOPS_PER_MAC = 2
 SCHEMA = 1
 Op: TypeAlias = Literal[
-    "conv", "linear", "attention", "matmul", "softmax", "norm", "activation", "elementwise", "resample", "embedding"
+    "conv",
+    "linear",
+    "attention",
+    "matmul",
+    "softmax",
+    "norm",
+    "activation",
+    "elementwise",
+    "resample",
+    "embedding",
+    "fft",
 ]
 OPS: tuple[Op, ...] = get_args(Op)
 

@@ -70,8 +70,11 @@ class OpRow(Record, frozen=True, kw_only=True):
     """How many ran, in all."""
     macs: int = 0
     """MACs of all of them; 0 outside the headline."""
+    dense_macs: int = 0
+    """Of sparse tensors, whose ``macs`` are of the entries that they store, what the same is of dense ones."""
     reduced_size: int = msgspec.field(name="length", default=0)
-    """Size of the dimension a softmax runs over; what an average pooling adds up over one channel, all windows."""
+    """Size of the dimension a softmax runs over; what an average pooling adds up over one channel, all windows; points
+    of one Fourier transform."""
     interpolation: int = 0
     """Of a grid sampler, as torch numbers them: 0 bilinear, 1 nearest, 2 bicubic."""
     complex_part: int = 0

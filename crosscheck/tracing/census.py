@@ -84,7 +84,13 @@ def _merged(rows: Counter[Any], index: Mapping[int, int]) -> tuple[Any, ...]:
     merged: Counter[Any] = Counter()
     for row, count in rows.items():
         merged[structs.replace(row, module=index[row.module])] += count
-    return tuple(structs.replace(row, count=count, macs=row.macs * count) for row, count in merged.items())
+    return tuple(structs.replace(row, count=count, **_times(row, count)) for row, count in merged.items())
+
+
+def _times(row: OpRow | CallRow, count: int) -> dict[str, int]:
+    """The MACs of ``count`` alike."""
+    dense = {"dense_macs": row.dense_macs * count} if isinstance(row, OpRow) else {}
+    return {"macs": row.macs * count, **dense}
 
 
 def _attention_rows(

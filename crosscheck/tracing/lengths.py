@@ -1,4 +1,4 @@
-"""Lengths over which softmax and average pooling add up: counters charge them, a headline has none of it."""
+"""Lengths over which softmax, average pooling and Fourier transforms add up: a headline has none of it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from crosscheck.records import Op, Shape
 
 
 def reduced_size(op: Op, name: str, args: Any, shapes: tuple[Shape, ...], out: Shape) -> int:
-    """Size of the dimension a softmax runs over; what an average pooling adds up over one channel, all windows."""
+    """Size of the dimension a softmax runs over; what an average pooling adds up over one channel, all windows; points
+    of one Fourier transform.
+    """
     if op == "softmax" and shapes[0]:
         length: int = shapes[0][args[1]]
         return length
+    if op == "fft":
+        sizes = out if name == "_fft_c2r" else shapes[0]  # of the real side, which has all points
+        return prod(sizes[dim] for dim in args[1])
     if name not in {"avg_pool2d", "avg_pool3d"}:
         return 0
     dims = int(name[-2])

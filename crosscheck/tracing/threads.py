@@ -26,9 +26,9 @@ class _Elsewhere(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if aten_rules.kind(name) in HEADLINE or aten_rules.may_hold_macs(name):
-            self._unplaced(f"{func.namespace}::{name} in a thread")
+        name = aten_rules.key(func)
+        if aten_rules.kind(name) in HEADLINE or not aten_rules.is_placed(name):
+            self._unplaced(f"{func.overloadpacket._qualified_op_name} in a thread")
         return func(*args, **(kwargs or {}))
 
 

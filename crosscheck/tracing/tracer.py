@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -20,12 +20,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosscheck.errors import UncountedError
 from crosscheck.records import HEADLINE, CallRow, Census, Op, OpRow
-from crosscheck.tracing import aten_rules, replaced_functions, sdpa
+from crosscheck.tracing import aten_rules, replaced_functions, sdpa, sparse
 from crosscheck.tracing.census import Tally, census
 from crosscheck.tracing.functions import RunningFunction
 from crosscheck.tracing.fused_layers import Tokens
 from crosscheck.tracing.lengths import reduced_size
 from crosscheck.tracing.modules import RunningModules
+from crosscheck.tracing.operators import why_refused
 from crosscheck.tracing.tensor_trees import flat
 from crosscheck.tracing.threads import watching_threads
 from crosscheck.tracing.transforms import mapped_calls
@@ -47,8 +48,8 @@ class Observer(Protocol):
     def begins(self) -> None:
         """One is about to run."""
 
-    def ended(self, ran: Sequence[OpRow], path: str, arguments: Mapping[str, Any]) -> None:
-        """It ran in the module at ``path`` with these arguments, and is counted as ``ran``."""
+    def ended(self, ran: OpRow | None, path: str, arguments: Mapping[str, Any]) -> None:
+        """It ran in the module at ``path`` with these arguments, and is counted as ``ran``; None where it failed."""
 
 
 class Tracer(TorchDispatchMode):
@@ -93,7 +94,8 @@ class Tracer(TorchDispatchMode):
             self._untraceable.found.add("packed sequence")
         if self._refused:
             operators = ", ".join(f"{name} in {path or 'the module itself'}" for name, path in self._refused.items())
-            raise UncountedError(_refusal(operators))
+            reasons = dict.fromkeys(filter(None, map(why_refused, self._refused)))
+            raise UncountedError(_refusal(operators) + (f": {', and '.join(reasons)}" if reasons else ""))
 
     def traced(self, device: str, native: Mapping[int, Tokens] = MappingProxyType({})) -> Traced:
         """The count on ``device``; ``native`` are ids of modules that torch may run as one kernel."""
@@ -108,10 +110,10 @@ class Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self._observer is None or not aten_rules.multiplies(func.overloadpacket.__name__, self._function_name):
+        if self._observer is None or not aten_rules.multiplies(aten_rules.key(func), self._function_name):
             return self._dispatched(func, args, kwargs)[0]
         self._observer.begins()
-        ran: list[OpRow] = []
+        ran: OpRow | None = None
         try:
             result, ran = self._dispatched(func, args, kwargs)
         finally:
@@ -120,9 +122,9 @@ class Tracer(TorchDispatchMode):
             self._observer.ended(ran, path, dict(zip(names, args, strict=False)) | kwargs)
         return result
 
-    def _dispatched(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, list[OpRow]]:
+    def _dispatched(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRow | None]:
         """The result of the operator, and how it is counted."""
-        name = func.overloadpacket.__name__
+        name = aten_rules.key(func)
         kind = aten_rules.kind(name)
         if kind is None and func.namespace == "aten" and _is_composite(func):
             outer, self._decomposing = self._decomposing, True
@@ -132,7 +134,7 @@ class Tracer(TorchDispatchMode):
             finally:
                 self._decomposing = outer
             if result is not NotImplemented:
-                return result, []
+                return result, None
         outer, self._in_kernel = self._in_kernel, True
         try:
             result = func(*args, **kwargs)
@@ -142,52 +144,50 @@ class Tracer(TorchDispatchMode):
         if bool in map(type, args) and any(type(args[i]) is bool for i in _numbers(func) if i < len(args)):
             self._tally.bool_numbers.add(name)
         if kind is not None:
-            return result, self._record(func, name, kind, args, result)
-        if func.namespace not in aten_rules.KNOWN_NAMESPACES or aten_rules.may_hold_macs(name):
-            self._unplaced(f"{func.namespace}::{name}")
-        return result, []
+            return result, self._record(func, name, kind, _in_order(func, args, kwargs), result)
+        if not aten_rules.is_placed(name):
+            self._unplaced(func.overloadpacket._qualified_op_name)
+        return result, None
 
-    def _record(self, func: Any, name: str, kind: Op, args: Any, result: Any) -> list[OpRow]:
+    def _record(self, func: Any, name: str, kind: Op, args: Any, result: Any) -> OpRow | None:
         inputs = [x for x in flat(args) if isinstance(x, torch.Tensor)]
         out = next((x for x in flat((result,)) if isinstance(x, torch.Tensor)), None)
         if out is None:
-            return []
-        if kind in HEADLINE and any(x.layout is not torch.strided for x in inputs):
-            self._unplaced(f"{func.namespace}::{name} on a {inputs[0].layout} tensor")
-            return []
+            return None
+        if kind in HEADLINE and (layout := sparse.untold(name, args)):
+            self._unplaced(f"{func.overloadpacket._qualified_op_name} on a {layout} tensor")
+            return None
         shapes, made = tuple(tuple(x.shape) for x in inputs), tuple(out.shape)
         frame, function = self._modules.innermost, self._function_name
-        work = aten_rules.macs(name, args, shapes, made, function, out.dtype.is_complex)
+        op, macs = aten_rules.macs(name, args, shapes, made, function, out.dtype.is_complex) or (kind, 0)
         part = 0
         if kind == "conv" and self._function.complex_convolutions is not None:
             # torch runs three real convolutions for a complex one, which is four by definition
             part = self._function.complex_convolutions = self._function.complex_convolutions + 1
-            work = [(op, 2 * macs if part == 3 else macs) for op, macs in work]
-        rows = []
-        for op, macs in work or ((kind, 0),):
-            self._inner += macs
-            placed: Op = "attention" if macs and function == _ATTENTION else op
-            row = OpRow(
-                op=placed,
-                aten=name,
-                shapes=shapes,
-                out=made,
-                dtype=str(out.dtype).removeprefix("torch."),
-                function=function,
-                module=frame.module,
-                grad=torch.is_grad_enabled(),
-                direct=frame.direct,
-                count=1,
-                macs=macs,
-                reduced_size=reduced_size(placed, name, args, shapes, made),
-                interpolation=args[2] if name.startswith("grid_sampler") else 0,
-                complex_part=part,
-                by_operator=self._function.by_operator,
-                mapped=self._mapped,
-            )
-            self._tally.ops[row] += 1
-            rows.append(row)
-        return rows
+            macs *= 2 if part == 3 else 1
+        self._inner += macs
+        placed: Op = "attention" if macs and function == _ATTENTION else op
+        row = OpRow(
+            op=placed,
+            aten=name,
+            shapes=shapes,
+            out=made,
+            dtype=str(out.dtype).removeprefix("torch."),
+            function=function,
+            module=frame.module,
+            grad=torch.is_grad_enabled(),
+            direct=frame.direct,
+            count=1,
+            macs=macs,
+            dense_macs=sparse.dense_macs(name, args) if kind in HEADLINE else 0,
+            reduced_size=reduced_size(placed, name, args, shapes, made),
+            interpolation=args[2] if name.startswith("grid_sampler") else 0,
+            complex_part=part,
+            by_operator=self._function.by_operator,
+            mapped=self._mapped,
+        )
+        self._tally.ops[row] += 1
+        return row
 
     @property
     def _function_name(self) -> str:
@@ -250,6 +250,14 @@ class Tracer(TorchDispatchMode):
 def _refusal(operators: str) -> str:
     instead = f"; with {_ATTENTION} in its place it can be" if operators == "flex_attention" else ""
     return f"can't be counted exactly: {operators} may hold MACs and crosscheck has no rule for it{instead}"
+
+
+def _in_order(func: Any, args: Any, kwargs: Any) -> Any:
+    """The arguments that an operator takes by position, those too that were given by name."""
+    places = [argument for argument in func._schema.arguments if not argument.kwarg_only]
+    if not any(argument.name in kwargs for argument in places):
+        return args
+    return (*args, *(kwargs.get(argument.name, argument.default_value) for argument in places[len(args) :]))
 
 
 @functools.cache

@@ -40,19 +40,19 @@ class _Marks:
         """An operation is about to run."""
         self._begin(len(self.operations))
 
-    def ended(self, ran: Sequence[OpRow], path: str, arguments: Mapping[str, Any]) -> None:
-        """It ran, if ``ran`` has it, as one or in several ops."""
+    def ended(self, ran: OpRow | None, path: str, arguments: Mapping[str, Any]) -> None:
+        """It ran, if ``ran`` has it."""
         self._end()
-        if not ran:
+        if ran is None:
             return
         self.operations.append(
             Execution(
-                op=ran[0].op,
-                aten=ran[0].aten,
-                shapes=ran[0].shapes,
-                out=ran[0].out,
+                op=ran.op,
+                aten=ran.aten,
+                shapes=ran.shapes,
+                out=ran.out,
                 paths=(path,),
-                macs=sum(row.macs for row in ran),
+                macs=ran.macs,
                 is_causal=bool(arguments.get("is_causal")),
                 transposed=bool(arguments.get("transposed")),
             )

@@ -185,6 +185,9 @@ def scripted():
     return Function(lambda self, x: self.a(x), a=torch.jit.script(nn.Linear(3, 3)))
 
 
+WEIGHTED_SUM = inner(lambda self, x, weight: F.linear(x, weight))
+HALF_EMPTY = Function(lambda self, x: torch.tensor([[1.0, 0, 2], [0, 3, 4]]).to_sparse_csr() @ x)
+
 # cause: (backend, module, input shapes, device, what it is worth)
 CASES = {
     "attention-not-counted": ("thop-plain", *ATTENTION, "meta", -2 * 5 * 7 * 8),
@@ -905,6 +908,14 @@ CASES = {
         "cpu",
         -ELEMENTS * (5 + 3),
     ),
+    # each of 4 x 6 elements is multiplied by one weight, not by 6
+    **{
+        name: (name.partition("-linear")[0], WEIGHTED_SUM, [(4, 6), (6,)], "meta", 4 * 6 * (6 - 1))
+        for name in ("fvcore-linear-vector", "deepspeed-linear", "calflops-linear", "flops-profiler-linear")
+    },
+    # 2 rows of 3 entries, of which 4 are stored, times 5 columns
+    "flop_counter-sparse-as-dense": ("flop_counter", HALF_EMPTY, [(3, 5)], "cpu", (2 * 3 - 4) * 5),
+    "ptflops-aten-sparse-as-dense": ("ptflops-aten", HALF_EMPTY, [(3, 5)], "cpu", (2 * 3 - 4) * 5),
     **{
         f"{name}-compiled": (name, compiled, [(3, 3)], "meta", 3 * 3 * 3)
         for name in ("calflops", "deepspeed", "flops-profiler")
@@ -1096,6 +1107,8 @@ WITHOUT_NUMBER = {
         [(3, 4, 4)],
         "cpu",
     ),
+    "fvcore-sparse": ("fvcore", HALF_EMPTY, [(3, 5)], "cpu"),
+    "torchprofile-sparse": ("torchprofile", HALF_EMPTY, [(3, 5)], "cpu"),
     "onnx-tool-lazy": ("onnx-tool", lambda: nn.LazyLinear(3), [(3, 3)], "cpu"),
 }
 
