@@ -44,6 +44,8 @@ COUNTERS = {
     "torchprofile": "crosscheck.backends.torchprofile:Torchprofile",
     "torch-flops": "crosscheck.backends.torch_flops:TorchFlops",
 }
+#: Run beside the trace where a module is in training, for what causes have to know, and no outcome of its own.
+EVALUATED = {"aten-evaluated": "crosscheck.backends.aten:AtenEvaluated"}
 #: Always computed, whichever are asked for: the closed form, and the trace that must equal it.
 REFERENCES = ("analytic", "aten")
 
@@ -72,7 +74,8 @@ def choose(names: Sequence[str] | None) -> tuple[str, ...]:
 
 def load(name: str) -> Backend:
     """The backend called ``name``. Raises `NotApplicable` where its tool can't be imported."""
-    module, _, attribute = table()[name].partition(":")
+    place = {**table(), **EVALUATED}[name]
+    module, _, attribute = place.partition(":")
     try:
         backend = getattr(importlib.import_module(module), attribute)()
     except ImportError as error:
@@ -80,9 +83,9 @@ def load(name: str) -> Backend:
         hint = f"; install it with: pip install {missing.partition('.')[0]}" if missing else ""
         raise NotApplicable(f"{error}{hint}") from error
     if not isinstance(backend, Backend):
-        raise TypeError(f"{table()[name]} is not a crosscheck.backends.interface.Backend")
+        raise TypeError(f"{place} is not a crosscheck.backends.interface.Backend")
     if getattr(backend, "name", None) != name or not hasattr(backend, "distribution"):
-        raise TypeError(f"{table()[name]} needs name = {name!r}, as it is registered, and a distribution")
+        raise TypeError(f"{place} needs name = {name!r}, as it is registered, and a distribution")
     return backend
 
 

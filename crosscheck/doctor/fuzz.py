@@ -139,7 +139,7 @@ def _outcomes(program: Any, names: Sequence[str], environment: Environment) -> d
     inputs = tuple(torch.zeros(shape, device="meta") for shape in program.shapes)
     case = case_of(program.module(), inputs, {})
     with torch.no_grad():
-        parts = [count(case, group, isolated=True) for group in {("aten",), tuple(names)}]
+        parts = [count(case, group, isolated=True) for group in {("aten",), tuple(registry.EVALUATED), tuple(names)}]
     result = merged(parts)
     found = reconcile.component(case, result, 0, environment).backends
     return {name: found[name] for name in names}

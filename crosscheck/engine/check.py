@@ -23,8 +23,8 @@ def check(
 ) -> Component:
     """Count one forward of any ``torch.nn.Module`` with every backend, and explain each difference.
 
-    ``inputs`` and ``kwargs`` go to the forward. On meta tensors nothing is computed and each backend runs in a process
-    of its own; real tensors are run as they are. The module, its inputs and torch are left as they were.
+    ``inputs`` and ``kwargs`` go to the forward. On meta tensors nothing is computed. Each backend runs in a process of
+    its own, with tensors on a GPU in this one. The module, its inputs and torch are left as they were.
 
     ``backends`` names some, or ``all``; the default is the core ones, and the two references are always among them.
     ``time_limit`` is in seconds, for each. ``check(...)["thop"]`` is a backend's outcome: `Counted`, `Skipped` or

@@ -39,7 +39,8 @@ def measure(
         for group in tools(names)
     ]
     jobs = [(i, group) for i, group in jobs if group and group != CLOSED_FORM]
-    isolated = can_fork() and all(case.device == "meta" for case in cases)
+    jobs += [(i, tuple(registry.EVALUATED)) for i, group in jobs if "aten" in group and _can_be_evaluated(cases[i])]
+    isolated = can_fork() and all(case.device in {"meta", "cpu"} for case in cases)
     results = in_children(cases, jobs, time_limit, progress) if isolated else in_process(cases, jobs, progress)
     parts = [[already_counted.get(case.name, NOTHING), *_closed_form(case, names)] for case in cases]
     for (i, _), result in zip(jobs, results, strict=True):
@@ -60,7 +61,7 @@ def notes(case: Case) -> list[str]:
     found = []
     if case.reads_values:
         found.append("its forward reads floating values; on meta they were answered with zeros")
-    if case.device == "meta" and not can_fork():
+    if case.device in {"meta", "cpu"} and not can_fork():
         found.append("no process can be forked here: the backends ran in one, not isolated")
     return found
 
@@ -69,6 +70,13 @@ def _closed_form(case: Case, names: Sequence[str]) -> Iterator[CaseResult]:
     """The closed form needs no process of its own, and gets no module: config and shapes are all it may know."""
     if set(CLOSED_FORM) <= set(names):
         yield count(dataclasses.replace(case, module=None, args=(), kwargs={}), CLOSED_FORM, isolated=False)
+
+
+def _can_be_evaluated(case: Case) -> bool:
+    """Whether a module is in training, and its first forward as any other: neither lazy nor still to be compiled."""
+    modules = list(case.module.modules())
+    in_the_making = ("Lazy" in type(m).__name__ or type(m).__name__ == "OptimizedModule" for m in modules)
+    return any(m.training for m in modules) and not any(in_the_making)
 
 
 def _size(case: Case) -> int:

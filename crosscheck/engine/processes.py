@@ -1,7 +1,8 @@
-"""Many jobs: on meta each in a forked process of its own, side by side; with real tensors here, one after another.
+"""Many jobs: each in a forked process of its own, side by side; tensors on a GPU here, one after another.
 
-Nothing that a tool does on meta reaches the caller or another tool, and a crash, a hang or a death costs one job. After
-an ordinary multi-threaded forward, a forked child's first forward would hang, so real tensors stay in this process.
+Nothing that a tool does there reaches the caller or another tool, each begins from the caller's state, and a crash, a
+hang or a death costs one job. A process that was forked has none of the threads of its parent, and so computes with
+one, as a data loader's workers do (torch/utils/data/_utils/worker.py, set_num_threads); a GPU's context it can't use.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def processors() -> int:
 
 def in_children(cases: Sequence[Case], jobs: Sequence[Job], time_limit: float, progress: Progress) -> list[CaseResult]:
     """Run each job in a forked process of its own, as many at once as there are processors."""
-    _warm()
+    if any(cases[case].device == "meta" for case, _ in jobs):
+        _warm()
     results: dict[int, CaseResult] = {}
     waiting, running = deque(enumerate(jobs)), list[_Child]()
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 from msgspec import structs
 
@@ -202,6 +204,8 @@ class Evidence(Record, frozen=True, kw_only=True):
 
     census: Census | None = None
     """What ran; the trace alone gives it."""
+    evaluated: Census | None = None
+    """What ran of a module in training once it was put in evaluation."""
     graph: TracedGraph | None = None
     """What those know that read a graph by torch.jit."""
     exported: tuple[NodeRow, ...] = ()
@@ -211,6 +215,7 @@ class Evidence(Record, frozen=True, kw_only=True):
         """This evidence of each kind, where there is any, else the other's."""
         return Evidence(
             census=self.census or other.census,
+            evaluated=self.evaluated or other.evaluated,
             graph=self.graph or other.graph,
             exported=self.exported or other.exported,
         )
@@ -220,5 +225,18 @@ class Evidence(Record, frozen=True, kw_only=True):
         """The census with all that is known; None where nothing was traced."""
         if self.census is None:
             return None
-        graph, exported = self.graph or self.census.graph, self.exported or self.census.exported
-        return structs.replace(self.census, graph=graph, exported=exported)
+        evaluated = self.evaluated if self.evaluated and _work(self.evaluated) != _work(self.census) else None
+        return structs.replace(
+            self.census,
+            evaluated=evaluated or self.census.evaluated,
+            graph=self.graph or self.census.graph,
+            exported=self.exported or self.census.exported,
+        )
+
+
+def _work(census: Census) -> Counter[tuple[object, ...]]:
+    """The work of one forward, wherever it ran."""
+    work: Counter[tuple[object, ...]] = Counter()
+    for row in census.ops:
+        work[row.op, row.aten, row.shapes, row.out, row.function] += row.count
+    return work

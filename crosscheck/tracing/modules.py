@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from crosscheck.records import ModuleRow, Shape
 from crosscheck.tracing import transforms
 from crosscheck.tracing.fused_layers import Tokens
-from crosscheck.tracing.patching import replaced
+from crosscheck.tracing.patching import like, replaced
 
 _CONTAINERS = (torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict)
 
@@ -77,6 +77,7 @@ class RunningModules:
         """Know the module that is running while inside."""
         original_call = torch.nn.Module.__call__
 
+        @like(original_call)
         def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             self._given(id(module), args)
             with self._entered(module, direct=False) if id(module) in self.paths else nullcontext():
@@ -85,6 +86,7 @@ class RunningModules:
             return result
 
         def watched(forward: Callable[..., Any]) -> Callable[..., Any]:
+            @like(forward)
             def run(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
                 # The module on top is in its own call: this is that call's forward, or its super's.
                 direct = id(module) in self.paths and self.innermost.module != id(module)

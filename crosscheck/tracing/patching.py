@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 _INHERITED = object()
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def like(original: Callable[..., Any]) -> Callable[[_F], _F]:
+    """Give the function that takes the place of ``original`` its name and the signature that callers look for."""
+
+    def dress(function: _F) -> _F:
+        functools.update_wrapper(function, original)
+        with suppress(TypeError, ValueError):  # a builtin has none
+            function.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+        return function
+
+    return dress
 
 
 @contextmanager

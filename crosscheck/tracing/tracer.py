@@ -27,6 +27,7 @@ from crosscheck.tracing.fused_layers import Tokens
 from crosscheck.tracing.lengths import reduced_size
 from crosscheck.tracing.modules import RunningModules
 from crosscheck.tracing.operators import why_refused
+from crosscheck.tracing.patching import like
 from crosscheck.tracing.tensor_trees import flat
 from crosscheck.tracing.threads import watching_threads
 from crosscheck.tracing.transforms import mapped_calls
@@ -201,6 +202,7 @@ class Tracer(TorchDispatchMode):
     def _observed(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         """``original``, with its calls kept under ``name``."""
 
+        @like(original)
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._decomposing or threading.get_ident() != self._thread:
                 return original(*args, **kwargs)

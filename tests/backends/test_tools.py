@@ -336,7 +336,7 @@ def test_calls_are_kept_by_the_name_that_they_were_made_by():
 def test_a_compiler_that_is_imported_during_a_count_knows_torch_s_functions():
     context = multiprocessing.get_context("spawn")
     outbox = context.Queue()
-    child = context.Process(target=modules.compile_after_a_count, args=(outbox,))
+    child = context.Process(target=modules.compile_after_a_count, args=(outbox,), daemon=True)  # and so counts itself
     child.start()
     assert outbox.get(timeout=120) == (2 * 8 * 8, 1)
     child.join()

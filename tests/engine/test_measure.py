@@ -5,7 +5,8 @@ import pytest
 import torch
 from command import tells
 from installed import COUNTING
-from modules import BLOCK_MACS, block
+from modules import BLOCK_MACS, Function, block
+from torch import nn
 
 import crosscheck
 from crosscheck.backends import registry
@@ -28,9 +29,7 @@ CAUGHT = {
     "returns-a-float": "TypeError: returned 1.5 for MACs; allowed: an int from 0",
     "mutates": ("changed what it was given: child module out replaced; forward hook added; training flag changed"),
     "patches-torch": "changed what it was given: torch.nn.functional.linear replaced",
-}
-#: Caught only where a process of its own ends with it.
-CAUGHT_ON_META = {
+    # a process of its own ends with these
     "hangs": "time limit of 6 s reached; it was stopped",
     "dies": "its process was killed by SIGKILL (out of memory?)",
     "exits": "its process ended with exit status 3",
@@ -38,14 +37,14 @@ CAUGHT_ON_META = {
 }
 
 
-@pytest.mark.parametrize("name", [*CAUGHT, *CAUGHT_ON_META])
+@pytest.mark.parametrize("name", CAUGHT)
 def test_a_fault_costs_its_own_row_only(name, with_broken):
     module, x = block()
 
     check = crosscheck.check(module, x, backends=(name, "thop"), time_limit=6)
 
     assert check[name] == Failed(error=check[name].error, version=check[name].version)
-    assert tells(check[name].error, {**CAUGHT, **CAUGHT_ON_META}[name])
+    assert tells(check[name].error, CAUGHT[name])
     assert isinstance(check["thop"], Counted)
     assert check["thop"].macs == check.recommended.macs == BLOCK_MACS
 
@@ -55,7 +54,7 @@ def test_on_real_tensors_too(name, with_broken):
     module, x = block("cpu")
     linear, parts = torch.nn.functional.linear, dict(module.named_modules())
 
-    check = crosscheck.check(module, x, backends=(name, "fvcore"))
+    check = crosscheck.check(module, x, backends=(name, "fvcore"), time_limit=6)
 
     assert tells(check[name].error, CAUGHT[name])
     assert check["fvcore"].residual == 0
@@ -94,11 +93,25 @@ def test_a_missing_tool_is_skipped_with_the_way_to_get_it(monkeypatch):
     assert tells(check["absent"].reason, "no_such_tool[...]; install it with: pip install no_such_tool")
 
 
-def test_on_meta_each_backend_runs_isolated_and_on_real_tensors_not():
-    for device, isolated in (("meta", True), ("cpu", False)):
-        module, x = block(device)
-        check = crosscheck.check(module, x, backends=("thop",))
-        assert check["thop"].isolated is isolated
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_each_backend_runs_isolated(device):
+    module, x = block(device)
+    assert crosscheck.check(module, x, backends=("thop",))["thop"].isolated
+
+
+def test_each_backend_begins_from_the_caller_s_state():
+    """A result that is kept beside the module is found by no backend, and by the next call of the caller's."""
+    module, kept = nn.Linear(4, 4, bias=False), []
+
+    def once(self, x):
+        kept.append(kept[0] if kept else self.a(x))
+        return kept[-1]
+
+    check = crosscheck.check(Function(once, a=module), torch.zeros(2, 4), backends=("thop", "fvcore", "flop_counter"))
+
+    counted = [outcome for outcome in check.backends.values() if isinstance(outcome, Counted)]
+    assert {outcome.macs - sum(term.macs for term in outcome.terms) for outcome in counted} == {2 * 4 * 4}
+    assert kept == []
 
 
 def test_where_there_is_no_fork_the_backends_run_here_and_it_is_said(monkeypatch):
