@@ -215,10 +215,10 @@ def _matmul(census: Census) -> int:
 def _vmap(census: Census) -> int:
     layers = (call for call in _hooked(census) if call.function == "F.linear" or call.function in _CONVS)
     functions = _replaced(census, _MATMULS | _ADDMMS)
-    return sum(_products(call) - real_macs(call) for call in layers if call.mapped > 1) + sum(
+    return sum(_products(call) - real_macs(call) for call in layers if call.mapped != 1) + sum(
         _by_function(call) - call.count * _added(call) * (call.function in _ADDMMS) - real_macs(call)
         for call in functions
-        if call.mapped > 1
+        if call.mapped != 1
     )
 
 

@@ -193,7 +193,7 @@ def einsum_without_macs(census: Census, counter: Counter) -> int:
 
 @reason("Inside of torch.vmap tensors show their shapes without the mapped dimension, by which TOOL counts.")
 def vmap(census: Census, counter: Counter) -> int:
-    calls = (call for call in by_the_model(census, counter) if call.mapped > 1 and call.function != "torch.einsum")
+    calls = (call for call in by_the_model(census, counter) if call.mapped != 1 and call.function != "torch.einsum")
     return sum(_charge(call, counter) - real_macs(call) for call in calls)
 
 

@@ -355,7 +355,7 @@ def _thop_shared(census: Census) -> int:
     "thop/vision/basic_hooks.py:29-30,66,85,101,110,116-120,136,145 (shapes alone); torch/_functorch/vmap.py (2.13.0)",
 )
 def _thop_vmap(census: Census) -> int:
-    return summed(census, lambda row, module: _thop_whole(row, module) * (Fraction(1, row.mapped) - 1))
+    return summed(census, lambda row, module: _thop_whole(row, module) * (Fraction(1, row.mapped or 1) - 1))
 
 
 def _thop_whole(row: OpRow, module: ModuleRow) -> int | Fraction:

@@ -16,6 +16,7 @@ from crosscheck.records import ModuleRow, Shape
 from crosscheck.tracing import transforms
 from crosscheck.tracing.fused_layers import Tokens
 from crosscheck.tracing.patching import like, replaced
+from crosscheck.tracing.tensor_trees import shape
 
 _CONTAINERS = (torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict)
 
@@ -182,4 +183,4 @@ def _first_shape(result: Any) -> Shape:
     """Shape of the first tensor in it; () where there is none."""
     while isinstance(result, list | tuple) and result:  # a packed sequence is a tuple
         result = result[0]
-    return tuple(result.shape) if isinstance(result, torch.Tensor) else ()
+    return shape(result) if isinstance(result, torch.Tensor) else ()

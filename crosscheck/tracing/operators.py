@@ -147,6 +147,11 @@ _WITHOUT_PRODUCTS_BESIDE_ATEN = frozenset(
         "torchvision::ps_roi_pool",
     }
 )
+#: What a tensor is asked for or made of itself, which of a nested one comes as an operator.
+_OF_NESTED = frozenset(
+    "size sym_size stride sym_stride numel sym_numel dim sym_storage_offset is_contiguous sym_is_contiguous "
+    "is_strides_like_format is_non_overlapping_and_dense reshape contiguous chunk flatten unflatten to".split()
+)
 _NAMESPACES_WITHOUT_PRODUCTS = frozenset({"c10d", "_c10d_functional", "_c10d_functional_autograd", "prim", "profiler"})
 
 REFUSED = {
@@ -185,7 +190,7 @@ def holds_none(name: str) -> bool:
     """Whether an operator holds no products: ``relu_`` of aten's, ``torchvision::nms`` of another namespace's."""
     if "::" in name:
         return name in _WITHOUT_PRODUCTS_BESIDE_ATEN or name.partition("::")[0] in _NAMESPACES_WITHOUT_PRODUCTS
-    return name in WITHOUT_PRODUCTS or plain(name) in WITHOUT_PRODUCTS
+    return not {name, plain(name)}.isdisjoint(WITHOUT_PRODUCTS | _OF_NESTED)
 
 
 def plain(name: str) -> str:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
+from crosscheck.tracing.tensor_trees import shape
+
 
 class AttentionCall(NamedTuple):
     """One call's shapes, with the parameter names torch gives them."""
@@ -74,9 +76,7 @@ def _observed(
     **kwargs: Any,
 ) -> Tensor:
     observers = tuple(_observers)
-    call = AttentionCall(
-        tuple(query.shape), tuple(key.shape), tuple(value.shape), is_causal, attn_mask is not None, _dtype(query)
-    )
+    call = AttentionCall(shape(query), shape(key), shape(value), is_causal, attn_mask is not None, _dtype(query))
     for entered, _ in observers:
         entered(call)
     try:

@@ -40,7 +40,7 @@ def has_sparse(args: Sequence[Any]) -> bool:
 
 def untold(name: str, args: Sequence[Any]) -> str:
     """The layout of the first tensor whose entries do not tell how much ``name`` multiplies; empty where all do."""
-    layouts = [x.layout for x in flat(args) if isinstance(x, torch.Tensor)]
+    layouts = [x.layout for x in flat(args) if isinstance(x, torch.Tensor) and not x.is_nested]
     other = next((layout for layout in layouts if layout not in {*_LAYOUTS, torch.strided, torch._mkldnn}), None)
     if other is None and has_sparse(args) and stored(name, args) is None:
         other = next(layout for layout in layouts if layout in _LAYOUTS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from crosscheck.records import TensorSpec
+from crosscheck.records import Shape, TensorSpec
 from crosscheck.tracing import versions
 
 _LEAVES = (str, bytes, int, float, complex, bool, type(None), type, torch.dtype, torch.device, torch.Generator)
@@ -81,6 +81,18 @@ def flat(tree: Iterable[Any]) -> Iterator[Any]:
             yield item
 
 
+def shape(tensor: torch.Tensor) -> Shape:
+    """The sizes of a tensor; of a nested one the rows of all its parts, and the last size, which they share."""
+    if not tensor.is_nested:
+        return tuple(tensor.shape)
+    held = tensor._values if tensor.layout is not torch.strided else tensor.values()
+    try:
+        width: int = tensor.size(-1)
+    except RuntimeError:  # the parts differ in it
+        return (held.numel(),)
+    return held.numel() // width, width
+
+
 def specs(method: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     """Name, shape and dtype of each tensor given to ``method``, by its parameters' names where they bind."""
     try:
@@ -90,6 +102,6 @@ def specs(method: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     if isinstance(given.get("kwargs"), dict):
         given.update(given.pop("kwargs"))
     return tuple(
-        TensorSpec(name=name, shape=tuple(tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."))
+        TensorSpec(name=name, shape=shape(tensor), dtype=str(tensor.dtype).removeprefix("torch."))
         for name, tensor in tensors(given)
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -28,7 +28,7 @@ from crosscheck.tracing.lengths import reduced_size
 from crosscheck.tracing.modules import RunningModules
 from crosscheck.tracing.operators import why_refused
 from crosscheck.tracing.patching import like
-from crosscheck.tracing.tensor_trees import flat
+from crosscheck.tracing.tensor_trees import flat, shape
 from crosscheck.tracing.threads import watching_threads
 from crosscheck.tracing.transforms import mapped_calls
 from crosscheck.tracing.untraceable import UntraceableCalls
@@ -127,7 +127,7 @@ class Tracer(TorchDispatchMode):
         """The result of the operator, and how it is counted."""
         name = aten_rules.key(func)
         kind = aten_rules.kind(name)
-        if kind is None and func.namespace == "aten" and _is_composite(func):
+        if kind is None and func.namespace == "aten" and _is_composite(func) and not _has_nested(args):
             outer, self._decomposing = self._decomposing, True
             try:
                 with self:  # inference mode hands over composite operators whole
@@ -155,10 +155,10 @@ class Tracer(TorchDispatchMode):
         out = next((x for x in flat((result,)) if isinstance(x, torch.Tensor)), None)
         if out is None:
             return None
-        if kind in HEADLINE and (layout := sparse.untold(name, args)):
-            self._unplaced(f"{func.overloadpacket._qualified_op_name} on a {layout} tensor")
+        if kind in HEADLINE and (uncounted := sparse.untold(name, args) or _untold_of_nested(name, inputs)):
+            self._unplaced(f"{func.overloadpacket._qualified_op_name} on a {uncounted} tensor")
             return None
-        shapes, made = tuple(tuple(x.shape) for x in inputs), tuple(out.shape)
+        shapes, made = tuple(map(shape, inputs)), shape(out)
         frame, function = self._modules.innermost, self._function_name
         op, macs = aten_rules.macs(name, args, shapes, made, function, out.dtype.is_complex) or (kind, 0)
         part = 0
@@ -221,9 +221,9 @@ class Tracer(TorchDispatchMode):
             out = next((x for x in flat((result,)) if isinstance(x, torch.Tensor)), None)
             row = CallRow(
                 function=name,
-                shapes=tuple(tuple(x.shape) for x in given),
+                shapes=tuple(map(shape, given)),
                 arguments=replaced_functions.words(args, kwargs),
-                out=() if out is None else tuple(out.shape),
+                out=() if out is None else shape(out),
                 module=self._modules.called,
                 count=1,
                 macs=macs,
@@ -252,6 +252,17 @@ class Tracer(TorchDispatchMode):
 def _refusal(operators: str) -> str:
     instead = f"; with {_ATTENTION} in its place it can be" if operators == "flex_attention" else ""
     return f"can't be counted exactly: {operators} may hold MACs and crosscheck has no rule for it{instead}"
+
+
+def _has_nested(args: Any) -> bool:
+    """Whether one is a nested tensor, for which torch has kernels of what it else decomposes."""
+    return any(isinstance(x, torch.Tensor) and x.is_nested for x in flat(args))
+
+
+def _untold_of_nested(name: str, inputs: Sequence[torch.Tensor]) -> str:
+    """``nested`` where the rows of one nested tensor do not meet a matrix: what the parts are like then decides."""
+    nested = [x.is_nested for x in inputs]
+    return "nested" if any(nested) and (any(nested[1:]) or name not in {"linear", "mm"}) else ""
 
 
 def _in_order(func: Any, args: Any, kwargs: Any) -> Any:

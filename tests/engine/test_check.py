@@ -567,13 +567,6 @@ def test_a_lazy_buffer_stays_lazy():
     assert all(old[name] is value for old, new in zip(before, after, strict=True) for name, value in new.items())
 
 
-@needs("torch>=2.4", "before, torch aborts the process on a jagged tensor under a dispatch mode")
-def test_a_jagged_tensor_is_refused():
-    rows = torch.nested.nested_tensor([torch.zeros(3, 4), torch.zeros(5, 4)], layout=torch.jagged)
-    with pytest.raises(UncountedError, match="jagged"):
-        crosscheck.check(nn.Linear(4, 8), rows, backends=("aten",))
-
-
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 @pytest.mark.parametrize("channels", [4, 5])
 def test_a_complex_convolution_is_four_real_ones_whatever_torch_runs(device, channels):

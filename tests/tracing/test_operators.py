@@ -1,12 +1,17 @@
 """Every operator that torch has is placed: it has a rule, holds no products, or is refused by name."""
 
+import inspect
+
 import pytest
 import torch
 import torch.nn.functional as F
 from installed import needs
 from modules import Function
+from torch import nn
 
 import crosscheck
+from crosscheck.errors import UncountedError
+from crosscheck.records import Counted
 from crosscheck.tracing import aten_rules, operators
 
 pytestmark = pytest.mark.releases
@@ -144,3 +149,50 @@ def test_a_fourier_transform_is_beside_the_total():
     check = crosscheck.check(module, rows(3, 16), backends=("aten",))
     assert check.recommended.macs == 0
     assert f"{3 * 5 * 16 * 4 + 3 * 5 * 16 * 4 // 2:,} FLOPs" in check.notes[0]
+
+
+@needs("torch>=2.4", "before, torch aborts the process on a jagged tensor under a dispatch mode")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_rows_of_nested_tensors_are_all_multiplied(layout):
+    """5 and 3 rows of 8 to 6."""
+    nested = torch.nested.nested_tensor([rows(5, 8), rows(3, 8)], layout=layout)
+    module = nn.Sequential(nn.Linear(8, 6), nn.GELU())
+    assert crosscheck.check(module, nested, backends=("aten",)).recommended.macs == (5 + 3) * 8 * 6
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_products_of_nested_parts_are_refused():
+    nested = torch.nested.nested_tensor([rows(2, 5, 8), rows(2, 3, 8)])
+    module = Function(lambda self, x: torch.matmul(x, x.transpose(-1, -2)))
+    with pytest.raises(UncountedError, match="aten::matmul"):
+        crosscheck.check(module, nested)
+
+
+def test_nothing_mapped_is_nothing_multiplied():
+    module = Function(lambda self, x: torch.vmap(self.a)(x), a=nn.Linear(6, 5))
+    check = crosscheck.check(module, rows(0, 6), backends=("deepspeed", "ptflops"))
+    assert check.recommended.macs == 0
+    assert {o.residual for o in check.backends.values() if isinstance(o, Counted)} == {0}
+
+
+def test_a_sparse_weight_is_multiplied_as_it_is_stored():
+    layer = nn.Linear(5, 6, bias=False)
+    layer.weight = nn.Parameter(TRIANGLE.to_sparse())
+    assert crosscheck.check(layer, rows(4, 5), backends=("aten",)).recommended.macs == ENTRIES * 4
+
+
+def test_a_forward_is_called_with_what_its_signature_takes():
+    """As transformers looks for ``logits_to_keep``; without it the head would read 8 tokens, not the last."""
+
+    class Head(nn.Linear):
+        def forward(self, x, last_alone=False):
+            return super().forward(x[-1:] if last_alone else x)
+
+    def generate(self, x):
+        known = "last_alone" in inspect.signature(self.head.forward).parameters
+        assert inspect.getfullargspec(type(self.head).forward).args == ["self", "x", "last_alone"]
+        return self.head(x, **({"last_alone": True} if known else {}))
+
+    module = Function(generate, head=Head(4, 5))
+    assert crosscheck.check(module, rows(8, 4), backends=("aten",)).recommended.macs == 4 * 5
