@@ -227,7 +227,7 @@ _PRODUCTS: tuple[tuple[Op, Rule, str], ...] = (
     (
         "matmul",
         _product(1),
-        "addmm baddbmm addbmm addmv _addmm_activation _sparse_addmm sspaddmm sparse_sampled_addmm",
+        "addmm baddbmm addbmm addmv _addmm_activation _scaled_addmm _sparse_addmm sspaddmm sparse_sampled_addmm",
     ),
     ("matmul", _products, "_foreach_mm"),
     ("matmul", _grouped_product, "_grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2"),

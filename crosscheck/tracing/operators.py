@@ -100,25 +100,26 @@ WITHOUT_PRODUCTS = frozenset(
     replication_pad1d replication_pad1d_backward replication_pad2d replication_pad2d_backward replication_pad3d
     replication_pad3d_backward resize resize_as resize_as_sparse roll rot90 round row_indices row_indices_copy
     rrelu_with_noise_backward rrelu_with_noise_functional scalar_tensor scatter scatter_add scatter_reduce
-    searchsorted segment_reduce select select_backward select_copy select_scatter set sgn sigmoid_backward sign
-    signbit silu_backward sinc sinh slice slice_backward slice_copy slice_inverse slice_scatter smooth_l1_loss
-    smooth_l1_loss_backward soft_margin_loss soft_margin_loss_backward softmax softplus_backward softshrink
-    softshrink_backward sort sparse_compressed_tensor sparse_coo_tensor sparse_dim sparse_mask sparse_resize
-    sparse_resize_and_clear special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0 special_bessel_y1
-    special_chebyshev_polynomial_t special_chebyshev_polynomial_u special_chebyshev_polynomial_v
-    special_chebyshev_polynomial_w special_entr special_erfcx special_hermite_polynomial_h
-    special_hermite_polynomial_he special_i0e special_i1 special_i1e special_laguerre_polynomial_l
-    special_legendre_polynomial_p special_log_ndtr special_modified_bessel_i0 special_modified_bessel_i1
-    special_modified_bessel_k0 special_modified_bessel_k1 special_ndtri special_scaled_modified_bessel_k0
-    special_scaled_modified_bessel_k1 special_shifted_chebyshev_polynomial_t special_shifted_chebyshev_polynomial_u
-    special_shifted_chebyshev_polynomial_v special_shifted_chebyshev_polynomial_w special_spherical_bessel_j0
-    special_xlog1py special_zeta split split_copy split_with_sizes split_with_sizes_copy squeeze squeeze_copy stack
-    std std_mean sum sym_constrain_range sym_constrain_range_for_size t t_copy take tan tanh_backward
-    threshold_backward to_mkldnn to_padded_tensor to_sparse to_sparse_bsc to_sparse_bsr to_sparse_csc to_sparse_csr
-    topk trace transpose transpose_copy tril tril_indices triu triu_indices trunc unbind unbind_copy unfold
-    unfold_backward unfold_copy uniform unique_consecutive unique_dim unique_dim_consecutive unsafe_split
-    unsafe_split_with_sizes unsqueeze unsqueeze_copy upsample_bicubic2d_backward upsample_bilinear2d_backward
-    upsample_linear1d_backward upsample_nearest1d_backward upsample_nearest2d_backward upsample_nearest3d_backward
+    searchsorted segment_reduce select select_backward select_copy select_scatter set sgn shallow_copy_data
+    sigmoid_backward sign signbit silu_backward sinc sinh slice slice_backward slice_copy slice_inverse
+    slice_scatter smooth_l1_loss smooth_l1_loss_backward soft_margin_loss soft_margin_loss_backward softmax
+    softplus_backward softshrink softshrink_backward sort sparse_compressed_tensor sparse_coo_tensor sparse_dim
+    sparse_mask sparse_resize sparse_resize_and_clear special_airy_ai special_bessel_j0 special_bessel_j1
+    special_bessel_y0 special_bessel_y1 special_chebyshev_polynomial_t special_chebyshev_polynomial_u
+    special_chebyshev_polynomial_v special_chebyshev_polynomial_w special_entr special_erfcx
+    special_hermite_polynomial_h special_hermite_polynomial_he special_i0e special_i1 special_i1e
+    special_laguerre_polynomial_l special_legendre_polynomial_p special_log_ndtr special_modified_bessel_i0
+    special_modified_bessel_i1 special_modified_bessel_k0 special_modified_bessel_k1 special_ndtri
+    special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1 special_shifted_chebyshev_polynomial_t
+    special_shifted_chebyshev_polynomial_u special_shifted_chebyshev_polynomial_v
+    special_shifted_chebyshev_polynomial_w special_spherical_bessel_j0 special_xlog1py special_zeta split split_copy
+    split_with_sizes split_with_sizes_copy squeeze squeeze_copy stack std std_mean sum sym_constrain_range
+    sym_constrain_range_for_size t t_copy take tan tanh_backward threshold_backward to_mkldnn to_padded_tensor
+    to_sparse to_sparse_bsc to_sparse_bsr to_sparse_csc to_sparse_csr topk trace transpose transpose_copy tril
+    tril_indices triu triu_indices trunc unbind unbind_copy unfold unfold_backward unfold_copy uniform
+    unique_consecutive unique_dim unique_dim_consecutive unsafe_split unsafe_split_with_sizes unsqueeze
+    unsqueeze_copy upsample_bicubic2d_backward upsample_bilinear2d_backward upsample_linear1d_backward
+    upsample_nearest1d_backward upsample_nearest2d_backward upsample_nearest3d_backward
     upsample_trilinear3d_backward values values_copy var var_mean view view_as_complex view_as_complex_copy
     view_as_real view_as_real_copy view_copy where xlogy zero zeros zeros_like
     """.split()
