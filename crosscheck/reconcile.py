@@ -146,6 +146,10 @@ def _other_ops(census: Census | None) -> dict[str, int]:
 def _beside(census: Census | None) -> Iterator[str]:
     """What has no part in a total that a reader may look for there."""
     ops = census.ops if census else ()
+    if census and "data_ptr" in census.untraceable:
+        yield "its forward hands the addresses of tensors on: what is done at them outside of torch is not seen"
+    if census and "random" in census.untraceable:
+        yield "its forward draws random numbers by Python or numpy: this is what one draw runs, from their state then"
     if dense := sum(row.dense_macs for row in ops):
         stored = sum(row.macs for row in ops if row.dense_macs)
         yield f"products of sparse tensors are {stored:,} MACs by the entries that are stored; of dense ones {dense:,}"

@@ -27,7 +27,8 @@ class Entry(torch.nn.Module):
         super().__init__()
         self._case = case
         self.component = case.module
-        self.training = case.module.training  # what a tool puts back on the whole tree when it is done
+        # What a tool puts back on the whole tree when it is done; a frozen script has none.
+        self.training = getattr(case.module, "training", False)
 
     @property
     def inputs(self) -> tuple[torch.Tensor, ...]:

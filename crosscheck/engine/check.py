@@ -47,7 +47,10 @@ def check(
 
 def _misgiven(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """The parameters of a forward, where it can't be called with what it was given."""
-    signature = inspect.signature(module.forward)
+    try:
+        signature = inspect.signature(module.forward)
+    except ValueError:  # of a frozen script
+        return ""
     try:
         signature.bind(*args, **kwargs)
     except TypeError:

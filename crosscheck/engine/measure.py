@@ -76,7 +76,7 @@ def _can_be_evaluated(case: Case) -> bool:
     """Whether a module is in training, and its first forward as any other: neither lazy nor still to be compiled."""
     modules = list(case.module.modules())
     in_the_making = ("Lazy" in type(m).__name__ or type(m).__name__ == "OptimizedModule" for m in modules)
-    return any(m.training for m in modules) and not any(in_the_making)
+    return any(getattr(m, "training", False) for m in modules) and not any(in_the_making)
 
 
 def _size(case: Case) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from crosscheck.errors import UsageError
@@ -78,10 +78,16 @@ class Component(Record, frozen=True, kw_only=True):
         try:
             return self.backends[backend]
         except KeyError:
-            hint = did_you_mean(backend, self.backends)
+            hint = did_you_mean(str(backend), self.backends)
             raise UsageError(
                 f"no outcome of backend {backend!r}; {hint}this run has: {', '.join(self.backends)}"
             ) from None
+
+    def __contains__(self, backend: object) -> bool:
+        return backend in self.backends
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.backends)
 
 
 class GenerationCase(Record, frozen=True, kw_only=True):

@@ -12,6 +12,8 @@ from crosscheck.records import EinsumRow
 from crosscheck.tracing.transforms import mapped_calls
 
 _OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
+#: Ways out of torch for a tensor's values.
+_WAYS_OUT = frozenset({"numpy", "__array__", "__dlpack__", "data_ptr"})
 #: Properties and methods of tensors, and the operator that each is.
 _TRANSPOSED = {"mT": ("mT",), "mH": ("mH",), "adjoint": ("mH",), "H": ("matrix_H",)}
 
@@ -31,6 +33,8 @@ class RunningFunction(TorchFunctionMode):
         self.einsums: Counter[EinsumRow] = Counter()
         self.transposed: set[str] = set()
         self.packing: set[str] = set()
+        self.ways_out: set[str] = set()
+        """By which numbers that are no integers left torch: what is done with them there is not seen."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Torch hands over what took the function's place, which has seen this call, and so does to an outer mode.
@@ -41,6 +45,8 @@ class RunningFunction(TorchFunctionMode):
         if self.name in {"__get__", "adjoint"}:
             read = self.name if self.name == "adjoint" else getattr(func.__self__, "__name__", "")
             self.transposed.update(_TRANSPOSED.get(read, ()))
+        if self.name in _WAYS_OUT and not _is_integer(args[0]):
+            self.ways_out.add(self.name)
         if self.name in {"_pack_padded_sequence", "_pad_packed_sequence"}:
             self.packing.add(self.name)
         if self.name == "einsum" and isinstance(args[0], str):
@@ -58,3 +64,8 @@ class RunningFunction(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         finally:
             self.name, self.by_operator, self.complex_convolutions, self.passing = "", False, None, None
+
+
+def _is_integer(tensor: torch.Tensor) -> bool:
+    """Whether its elements are whole numbers, such as lengths, or bools."""
+    return not (tensor.is_floating_point() or tensor.is_complex())

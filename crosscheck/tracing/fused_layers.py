@@ -60,7 +60,7 @@ def _run(case: Case) -> tuple[set[int], dict[int, Tokens]]:
             left, tokens = padded.get(id(layer), (0, 0))
             padded[id(layer)] = (left + int(mask.sum()), tokens + mask.numel())
 
-    modes = {module: module.training for module in case.module.modules()}
+    modes = {m: m.training for m in case.module.modules() if hasattr(m, "training")}  # a frozen script has none
     try:
         case.module.eval()
         with ExitStack() as stack, torch.no_grad():

@@ -147,7 +147,7 @@ class RunningModules:
             base=self._bases[key],
             paths=(),
             params=sum(p.numel() for p in module._parameters.values() if p is not None and not is_lazy(p)),
-            training=module.training,
+            training=getattr(module, "training", False),
             leaf=next(module.children(), None) is None,
             calls=self._calls[key],
             direct=self._direct[key],

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.parameter import is_lazy
 
+from crosscheck.tracing.tensor_trees import attributes
+
 _PATCHABLE = (torch, F, torch.Tensor, torch.nn.Module, torch._C._nn)
 _PLAIN = (dict, OrderedDict, list, set)
 #: What has attributes and keeps no state in them, or state that is looked after otherwise.
@@ -170,10 +172,10 @@ def _inner(module: torch.nn.Module) -> Iterator[Any]:
             continue
         seen.add(id(held))
         if isinstance(held, tuple):
-            waiting += held
+            waiting += [*tuple.__iter__(held)]  # a class of the caller's may have no length
         elif isinstance(held, torch.Tensor):
             yield held
-        elif type(held) in _PLAIN or type(getattr(held, "__dict__", None)) is dict:
+        elif type(held) in _PLAIN or attributes(held) is not None:
             yield held
             waiting += _inside(_contents(held))
 

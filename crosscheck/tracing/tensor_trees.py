@@ -31,7 +31,7 @@ def _map(function: Callable[[torch.Tensor], Any], tree: Any, done: dict[int, Any
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     if isinstance(tree, list):
         return [_map(function, item, done) for item in tree]
-    if not hasattr(tree, "__dict__") and not isinstance(tree, dict):
+    if attributes(tree) is None and not isinstance(tree, dict):
         return tree
     return _map_object(function, tree, done)
 
@@ -41,7 +41,7 @@ def _map_object(function: Callable[[torch.Tensor], Any], tree: Any, done: dict[i
     if not any(True for _ in tensors(tree)):
         return tree
     result = done[id(tree)] = copy.copy(tree)
-    for key, value in list(vars(tree).items()) if hasattr(tree, "__dict__") else []:
+    for key, value in list((attributes(tree) or {}).items()):
         object.__setattr__(result, key, _map(function, value, done))
     if isinstance(tree, dict):
         for key, value in tree.items():
@@ -69,7 +69,16 @@ def _items(tree: Any) -> list[tuple[Any, Any]]:
         return list(tree.items())
     if isinstance(tree, list | tuple):
         return list(enumerate(tree))
-    return list(vars(tree).items()) if hasattr(tree, "__dict__") else []
+    return list((attributes(tree) or {}).items())
+
+
+def attributes(held: Any) -> dict[str, Any] | None:
+    """The dictionary of an object's attributes; None where it has none, or won't show it."""
+    try:
+        own = held.__dict__
+    except Exception:  # what a class of the caller's raises
+        return None
+    return own if type(own) is dict else None
 
 
 def flat(tree: Iterable[Any]) -> Iterator[Any]:

@@ -93,6 +93,12 @@ class Tracer(TorchDispatchMode):
                 raise
         if self._function.packing == {"_pack_padded_sequence"}:
             self._untraceable.found.add("packed sequence")
+        if ways_out := self._function.ways_out - {"data_ptr"}:  # a kernel's that is an operator, or of another library
+            raise UncountedError(
+                "can't be counted exactly: its forward takes numbers out of torch by "
+                f"{' and '.join(sorted(ways_out))}, and what is done with them there is not seen"
+            )
+        self._untraceable.found.update(self._function.ways_out)
         if self._refused:
             operators = ", ".join(f"{name} in {path or 'the module itself'}" for name, path in self._refused.items())
             reasons = dict.fromkeys(filter(None, map(why_refused, self._refused)))

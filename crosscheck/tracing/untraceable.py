@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -33,6 +34,7 @@ class UntraceableCalls:
         transforms = sys.modules.get("torch._functorch.eager_transforms")
         checkpoint: Any = getattr(sys.modules.get("torch.utils.checkpoint"), "CheckpointFunction", None)
         with ExitStack() as stack:
+            stack.enter_context(self._watching_draws())
             stack.enter_context(self._noted(torch.nn.utils.stateless, "_functional_call", "functional_call"))
             stack.enter_context(self._watching_grad())
             if hasattr(transforms, "_autograd_grad"):
@@ -51,6 +53,14 @@ class UntraceableCalls:
 
         with replaced(owner, name, call):
             yield
+
+    @contextmanager
+    def _watching_draws(self) -> Iterator[None]:
+        """Draws from the generators of Python and numpy: the next forward may be another."""
+        before = _generators()
+        yield
+        if _generators() != before:
+            self.found.add("random")
 
     @contextmanager
     def _watching_grad(self) -> Iterator[None]:
@@ -80,6 +90,13 @@ class UntraceableCalls:
 
         with replaced(checkpoint, "forward", staticmethod(forward)):
             yield
+
+
+def _generators() -> tuple[Any, ...]:
+    """The state of each."""
+    numpy: Any = sys.modules.get("numpy.random")
+    state = numpy.get_state() if numpy else ()
+    return random.getstate(), *(bytes(part) if hasattr(part, "tobytes") else part for part in state)
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:

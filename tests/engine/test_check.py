@@ -4,8 +4,10 @@ import copy
 import multiprocessing
 import random
 import re
+import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -666,3 +668,100 @@ def test_modules_alike_share_a_row_of_the_census_where_they_ran_the_same():
     # heads x queries x keys x (8 + 8), of two modules and of one
     assert rows[("first",), ("second",)] == 2 * (2 * 16 * 16 * 16)
     assert rows[(("text",),)] == 2 * 16 * 3 * 16
+
+
+# -- what is not seen, and what is not one forward ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.from_numpy(x.numpy() @ np.ones((6, 5), dtype="float32")),
+        lambda x: torch.as_tensor(np.asarray(x) @ np.ones((6, 5), dtype="float32")),
+        lambda x: torch.from_numpy(np.from_dlpack(x) @ np.ones((6, 5), dtype="float32")),
+    ],
+    ids=["numpy", "array", "dlpack"],
+)
+def test_numbers_that_leave_torch_are_refused(function):
+    with pytest.raises(UncountedError, match="takes numbers out of torch by"):
+        crosscheck.check(Function(lambda self, x: function(x)), torch.ones(4, 6), backends=("aten",))
+
+
+def test_lengths_may_leave_torch():
+    module = Function(lambda self, x, n: self.a(x[: int(n.numpy().max())]), a=nn.Linear(6, 5))
+    assert (
+        crosscheck.check(module, torch.ones(4, 6), torch.tensor([2, 3]), backends=("aten",)).recommended.macs
+        == 3 * 6 * 5
+    )
+
+
+def test_an_address_that_is_handed_on_is_told():
+    module = Function(lambda self, x: self.a(x) + (x.data_ptr() > 0), a=nn.Linear(6, 5))
+    (note,) = crosscheck.check(module, torch.ones(4, 6), backends=("aten",)).notes
+    assert "addresses" in note
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand], ids=["random", "numpy"])
+def test_a_draw_of_layers_is_one_draw_to_all_and_told(draw):
+    def forward(self, x):
+        for _ in range(1 + int(8 * draw())):
+            x = self.a(x)
+        return x
+
+    check = crosscheck.check(Function(forward, a=nn.Linear(6, 6)), torch.ones(4, 6))
+    assert check.recommended.macs % (4 * 6 * 6) == 0
+    assert {o.residual for o in check.backends.values() if isinstance(o, Counted)} == {0}
+    assert "one draw" in check.notes[0]
+
+
+class Nameless(tuple):
+    def __len__(self):
+        raise NotImplementedError
+
+
+class Closed:
+    @property
+    def __dict__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize("kept", [Nameless((1, 2)), Closed()], ids=["length", "attributes"])
+def test_what_a_module_keeps_may_refuse_to_be_looked_at(kept, device):
+    module = Function(lambda self, x: self.a(x), a=nn.Linear(6, 5))
+    module.kept, module.several = kept, [kept]
+    assert crosscheck.check(module.to(device), torch.ones(4, 6, device=device)).recommended.macs == 4 * 6 * 5
+
+
+def test_a_frozen_script_is_counted():
+    frozen = torch.jit.freeze(torch.jit.script(nn.Linear(6, 5).eval()))
+    assert crosscheck.check(frozen, torch.ones(4, 6), backends=("aten",)).recommended.macs == 4 * 6 * 5
+    with pytest.raises(UncountedError):
+        crosscheck.check(frozen, backends=("aten",))
+
+
+def test_outcomes_are_looked_up_and_listed_by_their_backends():
+    module, x = block()
+    check = crosscheck.check(module, x, backends=("thop",))
+    assert list(check) == ["analytic", "aten", "thop"]
+    assert "thop" in check
+    assert "fvcore" not in check
+
+
+def test_eight_threads_at_once_leave_torch_as_it_was_and_count_right():
+    names = ("linear", "conv2d", "scaled_dot_product_attention", "softmax", "layer_norm")
+    before = [getattr(F, name) for name in names], nn.Module.__call__, sys.stdout
+    found = []
+
+    def count(device):
+        module, x = block(device)
+        found.append(crosscheck.check(module, x).recommended.macs)
+
+    threads = [threading.Thread(target=count, args=("cpu" if i % 2 else "meta",)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(300)
+
+    assert found == [BLOCK_MACS] * 8
+    assert ([getattr(F, name) for name in names], nn.Module.__call__, sys.stdout) == before
