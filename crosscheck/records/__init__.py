@@ -39,6 +39,7 @@ from crosscheck.records.run import (
     Ledger,
     Recommended,
     Workload,
+    denoiser_among,
 )
 
 __all__ = [
@@ -79,5 +80,6 @@ __all__ = [
     "UnusedRow",
     "Workload",
     "compact",
+    "denoiser_among",
     "dumps",
 ]

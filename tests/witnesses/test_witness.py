@@ -740,16 +740,22 @@ def test_pages_are_made_without_torch_and_are_the_committed_ones(tmp_path):
         assert (tmp_path / name).read_text() == (reports / name).read_text()
 
 
-def test_a_witness_of_a_hostile_name_harms_no_page():
-    witness, _ = COMMITTED[0]
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_hostile_witness_harms_no_page(kind, tmp_path):
+    witness = next(witness for witness, _ in COMMITTED if (witness.witness == "cpu") == (kind == "cpu"))
     hostile = structs.replace(
         witness,
         model=sample.HOSTILE,
-        components=tuple(structs.replace(part, name=sample.HOSTILE) for part in witness.components),
+        processor=sample.HOSTILE,
+        components=tuple(
+            structs.replace(part, name=sample.HOSTILE, dtype=sample.HOSTILE) for part in witness.components
+        ),
         refused={sample.HOSTILE: sample.HOSTILE},
     )
-    assert "<script" not in page.markdown([hostile])
-    assert "</script>|" not in page.markdown([hostile])
+    for file in page.write([hostile], tmp_path):
+        assert "<img" not in file.read_text()
+        assert "</script>|" not in file.read_text()
+    assert "\x00" not in page.text(hostile)
 
 
 def test_a_broken_witness_ledger_is_refused(tmp_path):
