@@ -1,6 +1,6 @@
 """The records of crosscheck: data only, immutable, with units in their names; JSON in and out.
 
-Imports the errors and hints alone.
+May import errors and hints; a ledger alone knows its page.
 """
 
 from crosscheck.records.base import (

@@ -84,7 +84,7 @@ def macs(
         work: Work = (("matmul", prod(out)),) if outer else ()
     else:
         work = _MACS[name](args, shapes, out) if name in _MACS else ()
-    real = 4 if is_complex else 1  # (a + bi)(c + di) is four real products, as the table in formulas.py has it
+    real = 4 if is_complex else 1  # (a + bi)(c + di) is four real products, as the table in arithmetic.py has it
     return [(_placed(op, name, function), real * count) for op, count in work]
 
 

@@ -109,8 +109,8 @@ def test_the_safety_checker_is_counted_apart(runs):
 
 def test_the_reconciliation_made_again_is_the_same(runs):
     for run in runs.values():
-        again, changed = reconcile.reconcile_again(run)
-        assert again == run
+        reconciled, changed = reconcile.reconcile_again(run)
+        assert reconciled == run
         assert changed == ()
 
 

@@ -240,8 +240,8 @@ def test_skipped_and_failed_give_their_reasons_once() -> None:
     text = report.markdown(ledger)
     missing = tables(section(text, "## Not counted, skipped, failed"))[1]
     assert ["torchinfo", "text_encoder and unet", "skipped", "not installed"] in missing
-    known = "[a-known-failure](#cause-a-known-failure): KeyError: 'x'"
-    assert ["calflops", "unet", "failed (known)", known] in missing
+    prediction = "[a-known-failure](#cause-a-known-failure): KeyError: 'x'"
+    assert ["calflops", "unet", "failed (known)", prediction] in missing
     assert "**a-known-failure**: No explanation on record." in text
 
 
@@ -287,8 +287,8 @@ def slower(component: Component) -> Component:
 
 
 def test_same_bytes_for_the_same_ledger_timings_aside() -> None:
-    again = replace(SAMPLE, components=tuple(slower(component) for component in SAMPLE.components))
-    assert report.markdown(SAMPLE) == report.markdown(again) == report.markdown(sample.sd21_base())
+    slowed = replace(SAMPLE, components=tuple(slower(component) for component in SAMPLE.components))
+    assert report.markdown(SAMPLE) == report.markdown(slowed) == report.markdown(sample.sd21_base())
 
 
 def test_no_clock_host_path_or_duration() -> None:
