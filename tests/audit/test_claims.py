@@ -17,6 +17,7 @@ from crosscheck.audit.published import published
 from crosscheck.audit.records import Accuracy, Claim, Overhead
 from crosscheck.errors import ConfigError, UsageError
 from crosscheck.models import configs
+from crosscheck.records import Term
 from crosscheck.report.pages import claims as page
 
 
@@ -52,6 +53,8 @@ def audited(value, unit, component="unet", model="sd21-base", **workload):
         # thop's too, which counts nothing else there; 4 x 4 channels, 64 x 64 pixels are 65,536 MACs less
         ("1240079532032", "MACs", "vae_decoder", "sd15", "without attention, without post_quant_conv",
          1_240_079_597_568 - 65_536),
+        # 256 tokens of 1,152: in each of 28 blocks 12 squares a token, attention, 7 squares and 256 x 1,152 of the
+        # time's embedding; patches of 2 x 2 x 4 in and 2 x 2 x 8 out; last 3 squares and 256 x 1,152
         ("119", "Gflops", "transformer", "dit-xl-2-256", "MACs called FLOPs", 118_666_838_016),
         ("26234368094208", "MACs", "generation", "sd21-base", "as recommended", 26_234_368_094_208),
         # 30 x 804,257,464,320 + 2 x 22,563,616,768 + 1,257,259,466,752
@@ -78,7 +81,9 @@ def test_two_that_are_equally_simple_are_ambiguous():
         "FLOPs called MACs",
     }
     assert others["without attention"] == 402_128_732_160 - 63_026_135_040
-    assert others["as thop-plain counts"] == 339_241_205_760
+    # with four an element of LayerNorm, three in each block of attention
+    norms = 4 * 3 * (5 * 320 * 4096 + 5 * 640 * 1024 + 5 * 1280 * 256 + 1280 * 64)
+    assert others["as thop-plain counts"] == 402_128_732_160 - 63_026_135_040 + norms == 339_241_205_760
 
 
 def test_a_number_that_is_near_is_not_explained():
@@ -425,3 +430,19 @@ def test_a_forward_depends_on_sizes_and_guidance_and_a_generation_on_all():
     # 25 calls, whatever the ledger has
     outcome = audited(str(25 * 402_128_732_160), "MACs", steps=25)
     assert (outcome.verdict, outcome.convention) == ("reproduced", "times 25 steps")
+
+
+def test_what_a_counter_counts_depends_on_the_releases_that_counted(monkeypatch):
+    """A cause that holds in one release only, worth 7, of one and the same component."""
+    run = ledger.load(REPORTS / "sd21-base.json")
+    unet = run.component("unet")
+    monkeypatch.setattr(
+        conventions.causes,
+        "explain",
+        lambda backend, releases, rest: [Term(cause="x", macs=7)] * (releases["torch"] == "2"),
+    )
+    without = {
+        torch: {aside for _, _, aside in conventions.counters(unet, structs.replace(run, environment={"torch": torch}))}
+        for torch in ("1", "2")
+    }
+    assert without == {"1": {402_128_732_160 - 63_026_135_040}, "2": {402_128_732_160 - 63_026_135_040 + 7}}

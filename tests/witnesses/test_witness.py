@@ -350,7 +350,7 @@ def test_a_torch_without_the_libraries_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("component", "macs"),
     [
-        ("text_encoder", 22_563_616_768),  # tests/helpers/by_hand.py, text_encoder()
+        ("text_encoder", 22_563_616_768),  # tests/standalone_sd21.py, text_encoder()
         pytest.param("unet", 402_128_732_160, marks=pytest.mark.thorough),
     ],
 )
