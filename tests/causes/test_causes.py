@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from installed import INSTALLED, needs
 from modules import Function, compiled, outcome_of_compiled
 from msgspec import structs
+from packaging.utils import canonicalize_name
 from places import ROOT
 from torch import nn
 from torch.utils import checkpoint
@@ -1231,10 +1232,10 @@ def test_every_counter_has_one_declaration():
 def test_a_release_is_the_one_that_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = [*project["dependencies"], *project["optional-dependencies"]["counters"]]
-    pinned = dict(pin.split("==") for pin in pins if "==" in pin)
+    pinned = {canonicalize_name(name): release for name, _, release in (pin.partition("==") for pin in pins)}
     for each in tool.TOOLS.values():
         if (name := each.name.removesuffix("-aten")) not in {"flop_counter", "ultralytics-thop"}:
-            assert pinned[name] == each.release, name
+            assert pinned[canonicalize_name(name)] == each.release, name
 
 
 def made(name="mine", **traits):
