@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from crosscheck.errors import UncountedError, UsageError
-from crosscheck.records import Counted, Ledger
+from crosscheck.records import DENOISERS, Counted, Ledger
 
 _GIGA = 10**9
-_DENOISER = {"unet": "UNet", "transformer": "Transformer"}
+_LABELS = dict(zip(DENOISERS, ("UNet", "Transformer"), strict=True))
 
 
 class ModelManager:
@@ -65,10 +65,10 @@ class Profiler:
             return {}
         run = self.profile_pipeline(pipe, height, width, steps, prompt, guidance_scale)
         denoiser = self._denoiser(run)
-        parts = {_DENOISER[denoiser]: self._macs(run, denoiser), "Text encoder": self._text(run)}
+        parts = {_LABELS[denoiser]: self._macs(run, denoiser), "Text encoder": self._text(run)}
         parts["VAE decoder"] = self._macs(run, name) if (name := _decoder(run)) else 0
         shares, total = self._generation(run, denoiser, parts, steps)
-        names = (f"{_DENOISER[denoiser]} per-step", "Text encoder once", "VAE decode once")
+        names = (f"{_LABELS[denoiser]} per-step", "Text encoder once", "VAE decode once")
         summary = {f"{name} (GMACs)": macs / _GIGA for name, macs in zip(names, parts.values(), strict=True)}
         summary[f"Total {steps} steps (GMACs)"] = total / _GIGA
         for line in (
@@ -121,10 +121,9 @@ class Profiler:
 
     @staticmethod
     def _denoiser(run: Ledger) -> str:
-        for name in _DENOISER:
-            if _has(run, name):
-                return name
-        raise UsageError(f"{run.pipeline} has no {' or '.join(_DENOISER)}; crosscheck.check_pipeline counts any")
+        if run.denoiser is None:
+            raise UsageError(f"{run.pipeline} has no {' or '.join(DENOISERS)}; crosscheck.check_pipeline counts any")
+        return run.denoiser.name
 
     def _text(self, run: Ledger) -> int:
         return sum(self._macs(run, part.name) for part in run.components if part.name.startswith("text_encoder"))
@@ -143,13 +142,13 @@ class Profiler:
     def _generation(self, run: Ledger, denoiser: str, parts: dict[str, int], steps: int) -> tuple[dict[str, int], int]:
         """MACs of each part in all steps, and their total."""
         if self._counter:
-            shares = {name: macs * (steps if name == _DENOISER[denoiser] else 1) for name, macs in parts.items()}
+            shares = {name: macs * (steps if name == _LABELS[denoiser] else 1) for name, macs in parts.items()}
             return shares, sum(shares.values())
         generation = run.generation
         if generation is None or generation.recommended.macs is None:
             raise UncountedError("the generation is not counted")
         shares = dict.fromkeys(parts, 0)
-        named = {denoiser: _DENOISER[denoiser], _decoder(run): "VAE decoder"}
+        named = {denoiser: _LABELS[denoiser], _decoder(run): "VAE decoder"}
         for part in generation.components:
             name = "Text encoder" if part.name.startswith("text_encoder") else named.get(part.name, part.name)
             shares[name] = shares.get(name, 0) + (part.macs or 0)

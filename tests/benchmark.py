@@ -223,7 +223,7 @@ def main() -> int:
     for _ in range(options.rounds):
         for name, script in scripts.items():
             taken[name].append(cost(*script))
-    costs = {name: median(of) for name, of in taken.items()}
+    costs = {name: median(times) for name, times in taken.items()}
     if options.catalogue:
         names = sorted(path.parent.name for path in CATALOGUE.glob("*/model_index.json"))
         costs["catalogue"] = cost(RUN, "run", *names, "-o", tempfile.mkdtemp())
@@ -272,10 +272,10 @@ def report(costs: dict[str, Cost], slowest_backend: float) -> int:
         ]
     if "catalogue" in costs:
         promises.append(("run the whole catalogue", costs["catalogue"].seconds / 60, 4, "minutes"))
-    for name, of in costs.items():
+    for name, times in costs.items():
         print(
-            f"{name:16} {of.seconds:7.2f} s {of.gigabytes:6.2f} GB"
-            + (f" {of.further:7.2f} s further" if of.further else "")
+            f"{name:16} {times.seconds:7.2f} s {times.gigabytes:6.2f} GB"
+            + (f" {times.further:7.2f} s further" if times.further else "")
         )
     for name, measured, limit, unit in promises:
         print(f"{'ok    ' if measured <= limit else 'BROKEN'} {name}: {measured:.2f} {unit}, promised {limit:.2f}")

@@ -12,7 +12,7 @@ UNET, VAE, TEXT = by_hand.unet(), by_hand.vae_decoder(), by_hand.text_encoder()
 GENERATION = 31 * 2 * UNET + 2 * TEXT + VAE
 
 
-def test_the_program_by_hand_gives_the_survey_s_numbers():
+def test_the_program_by_hand_gives_the_numbers_of_the_readme():
     assert (UNET, VAE, TEXT) == (402_128_732_160, 1_257_259_466_752, 22_563_616_768)
     assert by_hand.generation() == GENERATION == 26_234_368_094_208
 

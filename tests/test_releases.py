@@ -71,8 +71,8 @@ def test_a_ledger_was_made_with_the_releases_its_environment_promises(committed,
 @pytest.mark.parametrize("folder", ENVIRONMENTS)
 def test_a_ledger_is_explained_to_the_last_mac_by_the_causes_as_they_are_now(committed, folder):
     for run in committed[folder].values():
-        again, changed = reconcile.reconcile_again(run)
-        assert (again, changed) == (run, ())
+        reconciled, changed = reconcile.reconcile_again(run)
+        assert (reconciled, changed) == (run, ())
         assert verdict.problems(run) == []
 
 
@@ -119,12 +119,12 @@ def fired(run: crosscheck.Ledger) -> set[str]:
 @pytest.mark.parametrize("name", [*causes.CAUSES, *causes.PREDICTED_FAILURES])
 def test_a_cause_fires_in_the_releases_it_names_and_in_no_other(committed, name):
     """A stale excuse: a cause that no longer fires in its range, or a range that is too wide or too narrow."""
-    known = causes.find(name)
-    if not known.releases:
+    cause = causes.find(name)
+    if not cause.releases:
         return
     for folder, ledgers in committed.items():
         environment = ledgers["sd15"].environment
-        expected = any(causes.holds(condition, environment) for condition in known.releases)
+        expected = any(causes.holds(condition, environment) for condition in cause.releases)
         assert (name in set().union(*map(fired, ledgers.values()))) is expected, folder
 
 

@@ -17,6 +17,7 @@ from crosscheck.models import configs
 from crosscheck.records import Workload
 from crosscheck.report.pages import sweep as pages
 
+#: By tests/standalone_sd21.py.
 UNET, DECODER, TEXT = 402_128_732_160, 1_257_259_466_752, 22_563_616_768
 
 

@@ -150,8 +150,8 @@ def stand_ins() -> list[Any]:
         length = {"model_max_length": 77 if "CLIP" in own.__name__ else 512}
         made = tokenizers.tokenizer(own, length | ({"pad_token": "<pad>"} if "Qwen" in own.__name__ else {}))
         if "Qwen" in own.__name__:
-            known = made.backend_tokenizer.get_vocab() | QWEN_TOKENS
-            made.backend_tokenizer.model = models.WordLevel(known, unk_token=made.unk_token)
+            vocabulary = made.backend_tokenizer.get_vocab() | QWEN_TOKENS
+            made.backend_tokenizer.model = models.WordLevel(vocabulary, unk_token=made.unk_token)
             made.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")  # templates are cut off
             made.add_special_tokens({"additional_special_tokens": list(QWEN_TOKENS)})
         if cls is ChatGLMTokenizer:
@@ -227,12 +227,12 @@ def compared(module: str, name: str) -> dict[str, Any]:
     given = inputs()
     with hollow.answering(), torch.no_grad():
         pipe(**given)
-    said = told(hollow)
+    hollow_calls = told(hollow)
     return {
         "pipeline": exported(type(pipe)),
-        "equal": real == said,
+        "equal": real == hollow_calls,
         "outside": [real_outside, hollow.outside_macs],
-        "differences": differences(real, said),
+        "differences": differences(real, hollow_calls),
     }
 
 
@@ -243,10 +243,10 @@ def exported(cls: type) -> str:
     return next((c.__name__ for c in cls.__mro__ if hasattr(diffusers, c.__name__)), cls.__name__)
 
 
-def differences(real: dict[str, list[Any]], said: dict[str, list[Any]]) -> list[str]:
+def differences(real: dict[str, list[Any]], hollow_calls: dict[str, list[Any]]) -> list[str]:
     lines = []
-    for name in sorted(real.keys() | said.keys()):
-        a, b = real.get(name, []), said.get(name, [])
+    for name in sorted(real.keys() | hollow_calls.keys()):
+        a, b = real.get(name, []), hollow_calls.get(name, [])
         if a != b:
             first = next(((x, y) for x, y in zip(a, b, strict=False) if x != y), (None, None))
             total = [sum(macs for macs, _ in calls if macs) for calls in (a, b)]
@@ -306,16 +306,16 @@ def page(results: list[dict[str, Any]]) -> str:
 
     from crosscheck.report.text import escape, table
 
-    said: dict[str, str] = {}
+    outcomes: dict[str, str] = {}
     for result in results:
-        if said.get(name := result.get("pipeline", "")) == "equal":
+        if outcomes.get(name := result.get("pipeline", "")) == "equal":
             continue
         if "error" in result:
             place = "hollow: " if result.get("stage") == "hollow" else "its test case ends in "
-            said[name] = place + " ".join(result["error"].split()).partition(" ['")[0]
+            outcomes[name] = place + " ".join(result["error"].split()).partition(" ['")[0]
         else:
-            said[name] = "equal" if result["equal"] else "; ".join(result["differences"])
-    said.update(dict.fromkeys(FAMILIES, "equal"))
+            outcomes[name] = "equal" if result["equal"] else "; ".join(result["differences"])
+    outcomes.update(dict.fromkeys(FAMILIES, "equal"))
     classes = {name: getattr(diffusers, name) for name in sorted(dir(diffusers)) if "Pipeline" in name}
     # Not the modular, Flax and ONNX ones, nor those that need a package that is not installed.
     pipelines = [
@@ -325,7 +325,7 @@ def page(results: list[dict[str, Any]]) -> str:
         and issubclass(cls, diffusers.DiffusionPipeline)
         and cls is not diffusers.DiffusionPipeline
     ]
-    verdicts = {name: said.get(name, "no test case of diffusers builds it") for name in pipelines}
+    verdicts = {name: outcomes.get(name, "no test case of diffusers builds it") for name in pipelines}
     rows = [
         (escape(name), verdict if verdict == "equal" else escape(verdict, 160)) for name, verdict in verdicts.items()
     ]

@@ -233,7 +233,7 @@ def bases(ledger: Ledger, claim: Claim, name: str) -> Iterator[Base]:
     if total.macs is None:
         return
     attention = total.by_op.get("attention", 0)
-    has = True if attention else None
+    has, without = (True, False) if attention else (None, None)
     square = sum(row.query_only_macs for row in census.attention) if census else 0
     counted = [
         (f"as {backend} counts", outcome.macs, aside)
@@ -244,7 +244,7 @@ def bases(ledger: Ledger, claim: Claim, name: str) -> Iterator[Base]:
     for counts, macs, aside in recommended + counted:
         by = (counts,) if counts else ()
         yield Base(by, macs, has and macs != aside)
-        yield Base((*by, _WITHOUT), aside, has and False)
+        yield Base((*by, _WITHOUT), aside, without)
         yield Base((*by, _SQUARE), aside + square, has)
         if _branches(ledger, name) > 1:
             yield Base((*by, _SQUARE, _TWICE), aside + 2 * square, has)
@@ -255,7 +255,7 @@ def bases(ledger: Ledger, claim: Claim, name: str) -> Iterator[Base]:
         rest = _macs_of_children(causes.without_attention(census))
         for child, macs in _macs_of_children(census).items():
             yield Base((f"without {child}",), total.macs - macs, has)
-            yield Base((_WITHOUT, f"without {child}"), total.macs - attention - rest.get(child, 0), has and False)
+            yield Base((_WITHOUT, f"without {child}"), total.macs - attention - rest.get(child, 0), without)
     for _, outcome, _ in counters(component, ledger):
         for size in range(1, min(_TERMS, len(outcome.terms) - 1) + 1):
             for terms in itertools.combinations(outcome.terms, size):
@@ -265,7 +265,7 @@ def bases(ledger: Ledger, claim: Claim, name: str) -> Iterator[Base]:
 
 
 class _Same(NamedTuple):
-    """A component, known by being the same object: to work out once what every claim of it needs."""
+    """A component, known by being the same object, and its environment: to work out once what every claim needs."""
 
     component: Component
     environment: Mapping[str, str]
@@ -274,7 +274,9 @@ class _Same(NamedTuple):
         return id(self.component)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.component is self.component
+        if not isinstance(other, _Same):
+            return False
+        return other.component is self.component and other.environment == self.environment
 
 
 def counters(component: Component, ledger: Ledger) -> list[tuple[str, Counted, int]]:

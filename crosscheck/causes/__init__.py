@@ -1,13 +1,14 @@
 """The knowledge: named, sourced reasons why a counter differs from conv + linear + attention + matmul.
 
+May import records and errors, and neither torch nor a counter; other rooms import from here, the front door.
+
 Each cause predicts an exact, signed integer from the census and the installed releases. None is shown the gap. The
 causes of one backend are disjoint: an operation's share is in one of them only. Sources are files and lines of the
 release that the `tool.Tool` has, and of torch 2.13.0, where they name no other.
 
 `tool` has a counter's traits and how causes are declared, `reading` what they ask of a census, `releases` conditions on
 what is installed, `plugins` what other packages bring; `shared` and `jit` are about all tools with a trait, the other
-files about a tool each. They import records and errors, and neither torch nor a counter. This is the front door: other
-rooms import from here.
+files about a tool each.
 """
 
 from __future__ import annotations

@@ -85,7 +85,6 @@ def _absent(census: Census) -> bool:
     "torch.autograd.grad can't say of a leaf.",
     "torch/utils/module_tracker.py:133-136; torch/autograd/graph.py:664",
     words="A leaf node was passed to _will_engine_execute_node",
-    only_in="torch>=2.4",
 )
 def _gradient_of_input(census: Census) -> bool:
     return "grad of a leaf" in census.untraceable

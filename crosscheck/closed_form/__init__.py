@@ -1,4 +1,4 @@
 """MACs in closed form, from configs and shapes alone: no torch, no forward, no code shared with the tracer.
 
-May import model configs, records and errors.
+May import model configs, cases, records and errors.
 """

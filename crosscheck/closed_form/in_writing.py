@@ -20,7 +20,7 @@ from crosscheck.closed_form.sizes import Sizes, latent_frames, latent_scale
 from crosscheck.closed_form.work import Work
 from crosscheck.errors import UsageError
 from crosscheck.models import configs
-from crosscheck.records import DENOISERS, FLOPS_PER_MAC, HEADLINE, Record, Workload
+from crosscheck.records import FLOPS_PER_MAC, HEADLINE, Record, Workload, denoiser_among
 
 #: Symbols, and what they stand for.
 SYMBOLS = {
@@ -136,8 +136,8 @@ def _pixels(
     vae = by_name["vae"].config if "vae" in by_name else {}
     scale = 1 if "Upscale" in config.class_name else latent_scale(vae) if vae else 8
     multiple = max(scale, _MULTIPLES.get(config.class_name, 1))
-    denoiser = next((by_name[name] for name in DENOISERS if name in by_name), None)
-    own = denoiser.config if denoiser else {}
+    denoiser = denoiser_among(by_name)
+    own = by_name[denoiser].config if denoiser else {}
     sample = own.get("sample_size") or (own.get("sample_height"), own.get("sample_width"))
     sides = sample if isinstance(sample, list | tuple) else (sample, sample)
     latent = []

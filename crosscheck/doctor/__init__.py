@@ -1,4 +1,4 @@
 """Every counter on one operation at a time, with truth by hand, and on random modules.
 
-May import the engine, witnesses and what is below; `laws` does without torch.
+May import witnesses and what is below them. Torch comes when a case is made or run.
 """

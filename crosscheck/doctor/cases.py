@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
+from crosscheck.doctor.laws import CALLED
 from crosscheck.doctor.modules import (
     Aliased,
     Attends,
@@ -240,7 +241,7 @@ def _products() -> Iterator[DoctorCase]:
 
 def _modules() -> Iterator[DoctorCase]:
     """Layers held, called and changed in the ways that models do."""
-    group = "how it is called"
+    group = CALLED
     once = (2, 10, 32, 32)
     yield _case(group, "a layer called twice", lambda: Function(lambda self, x: self.a(self.a(x)), a=nn.Linear(32, 32)),
                 _TOKENS, once, once)  # fmt: skip

@@ -28,7 +28,9 @@ def _in_proportion(left: int, right: int, truth: int, other: int) -> bool:
     return left * other == right * truth
 
 
-_CALLED = "how it is called: "
+#: The group of the cases that the laws are about.
+CALLED = "how it is called"
+_CALLED = f"{CALLED}: "
 LAWS = (
     Law("tokens", "twice the tokens are twice the linear layers and four times the attention",
         f"{_CALLED}128 tokens", f"{_CALLED}64 tokens", _in_proportion),

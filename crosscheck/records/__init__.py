@@ -1,6 +1,6 @@
 """The records of crosscheck: data only, immutable, with units in their names; JSON in and out.
 
-Imports the errors and hints alone.
+May import errors and hints; a ledger alone knows its page.
 """
 
 from crosscheck.records.base import (
@@ -39,6 +39,7 @@ from crosscheck.records.run import (
     Ledger,
     Recommended,
     Workload,
+    denoiser_among,
 )
 
 __all__ = [
@@ -79,5 +80,6 @@ __all__ = [
     "UnusedRow",
     "Workload",
     "compact",
+    "denoiser_among",
     "dumps",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from crosscheck.errors import UsageError
@@ -144,6 +144,11 @@ CALL_NAMES = {"frames": "num_frames", "steps": "num_inference_steps"}
 DENOISERS = ("unet", "transformer")
 
 
+def denoiser_among(names: Container[str]) -> str | None:
+    """The one of these components that runs at every step; None where none has its name."""
+    return next((name for name in DENOISERS if name in names), None)
+
+
 class Workload(Record, frozen=True, kw_only=True):
     """The workload asked of the pipeline; sizes in pixels. None where the pipeline takes no such argument."""
 
@@ -205,7 +210,9 @@ class Ledger(Record, frozen=True, kw_only=True):
     @property
     def denoiser(self) -> Component | None:
         """The component that runs at every step; None where none has its name."""
-        return next((part for part in self.components if part.name in DENOISERS), None)
+        parts = {part.name: part for part in self.components}
+        name = denoiser_among(parts)
+        return parts[name] if name else None
 
     def to_json(self) -> str:
         """The ledger as JSON (schema 1)."""

@@ -1,4 +1,4 @@
 """The tracer of a forward, and all that lets it see. Runs torch; knows no counter.
 
-May import records, cases and errors.
+May import records, cases, errors and hints.
 """

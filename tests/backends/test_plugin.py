@@ -188,17 +188,17 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
-@pytest.mark.parametrize(("source", "said"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_one_costs_its_own_row_only(installed, tmp_path, device, source, said):
+@pytest.mark.parametrize(("source", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_one_costs_its_own_row_only(installed, tmp_path, device, source, message):
     installed({"sample": "sample_module:Sample"}, {"sample_module": source})
 
     check = crosscheck.check(*block(device), backends=("sample", "thop"))
 
     outcome = check["sample"]
     text = f"Skipped: {outcome.reason}" if isinstance(outcome, Skipped) else outcome.error
-    assert text.startswith(said.partition("[...]")[0])
-    assert tells(text, said)
-    assert isinstance(outcome, Skipped if said.startswith("Skipped") else Failed)
+    assert text.startswith(message.partition("[...]")[0])
+    assert tells(text, message)
+    assert isinstance(outcome, Skipped if message.startswith("Skipped") else Failed)
     assert (check["thop"].macs, check["thop"].residual) == (BLOCK_MACS, 0)
 
 

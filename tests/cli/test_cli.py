@@ -137,12 +137,12 @@ def test_a_ledger_is_reconciled_again_and_what_changed_is_named(place):
     Path("old.json").write_text(old.to_json())
     Path("new.json").write_text(tiny.ledger().to_json())
 
-    again, report = (cli("report", f"{name}.json", "-o", name) for name in ("old", "new"))
+    repeated, report = (cli("report", f"{name}.json", "-o", name) for name in ("old", "new"))
 
     line = "crosscheck: old.json: reconciled again with this crosscheck; changed: text_encoder: thop"
-    assert line in again.stderr.splitlines()
+    assert line in repeated.stderr.splitlines()
     assert "reconciled again" not in report.stderr
-    assert again.returncode == report.returncode == 0
+    assert repeated.returncode == report.returncode == 0
     assert Path("old/tiny.md").read_bytes() == Path("new/tiny.md").read_bytes()
 
 
@@ -152,11 +152,11 @@ def test_several_reports_get_an_index_that_replaces_nothing_of_the_users(place):
     Path("mine").mkdir()
     Path("mine/README.md").write_text("# Mine\n")
 
-    fresh, again, mine = (cli("report", "one.json", "two.json", "-o", folder) for folder in ("new", "new", "mine"))
+    fresh, repeated, mine = (cli("report", "one.json", "two.json", "-o", folder) for folder in ("new", "new", "mine"))
 
-    assert [done.returncode for done in (fresh, again, mine)] == [0, 0, 0]
+    assert [done.returncode for done in (fresh, repeated, mine)] == [0, 0, 0]
     assert "[one](one.md)" in Path("new/README.md").read_text()
-    assert fresh.stderr == again.stderr
+    assert fresh.stderr == repeated.stderr
     assert "crosscheck: kept mine/README.md: it is not an index of reports" in mine.stderr.splitlines()
     assert Path("mine/README.md").read_text() == "# Mine\n"
 

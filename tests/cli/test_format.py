@@ -116,7 +116,7 @@ def test_what_fuzzing_finds_has_no_other_form():
 def test_a_formula_is_its_parts():
     found, page = printed("formula", "sd21-base", without=TORCH_AND_TOOLS)
     unet = next(part for part in found if part["name"] == "unet")
-    assert (unet["macs"], unet["flops"]) == (402_128_732_160, 804_257_464_320)  # the trace's, the CPU's own log's
+    assert (unet["macs"], unet["flops"]) == (402_128_732_160, 804_257_464_320)  # tests/standalone_sd21.py
     assert sum(unet["by_op"].values()) == unet["macs"]
     assert unet["sizes"] == {"b": 1, "h": 64, "w": 64, "n": 77}
     assert unet["conditions"] == ["h a multiple of 8", "w a multiple of 8"]

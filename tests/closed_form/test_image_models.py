@@ -53,8 +53,8 @@ def traced(drawn: Drawn) -> Work:
     """The real class, on meta."""
     cls = getattr(diffusers, drawn.class_name)
     with torch.device("meta"):
-        known = inspect.signature(cls).parameters
-        module = cls(**{name: value for name, value in drawn.config.items() if name in known}).eval()
+        parameters = inspect.signature(cls).parameters
+        module = cls(**{name: value for name, value in drawn.config.items() if name in parameters}).eval()
     with torch.no_grad():
         return Work(**Aten().run(case_of(module, (), arguments(drawn.inputs), entry=drawn.entry)).by_op)
 

@@ -114,7 +114,7 @@ def test_a_decoder_by_hand():
 def test_the_command_needs_no_torch():
     done = cli("formula", "sd21-base", "--component", "unet", without=(*TORCH_AND_TOOLS, "sympy", "numpy"))
     assert (done.returncode, done.stderr) == (0, "")
-    # 402,128,732,160 is the trace's, the CPU kernels' own log's, and the closed form's
+    # by tests/standalone_sd21.py, unet()
     assert "at b = 1, h = 64, w = 64, n = 77: 402,128,732,160 MACs" in done.stdout
     assert "804,257,464,320 FLOPs" in done.stdout
 

@@ -426,6 +426,7 @@ print(count(%r, %r, "forward", %r).total)
 @pytest.mark.parametrize(
     ("class_name", "config", "inputs", "macs"),
     [
+        # by tests/standalone_sd21.py, unet() and text_encoder()
         ("UNet2DConditionModel", SD21, unet_inputs(64, 1024), 402_128_732_160),
         ("CLIPTextModel", CLIP_H, {"input_ids": (1, 77)}, 22_563_616_768),
     ],

@@ -62,8 +62,7 @@ def test_there_are_enough_cases_and_each_has_a_name_of_its_own():
         ("LSTM", 122_880),  # 10 x 2 steps, 4 gates of 32 over 16 + 32
     ],
 )
-def test_the_truth_is_that_of_the_survey(name, macs):
-    """The survey of these counters (its numbers were measured before the doctor was written)."""
+def test_the_truth_is_that_of_the_arithmetic_beside_it(name, macs):
     (case,) = (case for case in table.cases() if case.name == name)
     assert case.macs == macs
 

@@ -286,11 +286,11 @@ def shrunk(config: PipelineConfig, class_name: str) -> PipelineConfig:
             own |= changes
         return ComponentConfig(name=part.name, library=part.library, class_name=part.class_name, config=own)
 
-    kept = [part for part in config.components if part.name not in ("safety_checker", "feature_extractor")]
+    parts = [part for part in config.components if part.name not in ("safety_checker", "feature_extractor")]
     return PipelineConfig(
         name=config.name,
         class_name=class_name,
-        components=tuple(small(part) for part in kept),
+        components=tuple(small(part) for part in parts),
         options=config.options,
     )
 

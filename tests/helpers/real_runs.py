@@ -118,9 +118,9 @@ def compare(make: Callable[[], Any], arguments: Callable[[Any], Mapping[str, Any
     torch.manual_seed(0)
     with hollow.answering(), torch.no_grad():
         pipe(**arguments(pipe))
-    said = told(hollow)
-    assert said == real
+    hollow_calls = told(hollow)
+    assert hollow_calls == real
     assert hollow.outside_macs == real_outside
-    assert any(macs for calls in said.values() for macs, _ in calls)
+    assert any(macs for calls in hollow_calls.values() for macs, _ in calls)
     assert {name: state.changes() for name, state in before.items()} == dict.fromkeys(before, frozenset())
-    return said
+    return hollow_calls

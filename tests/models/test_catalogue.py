@@ -77,10 +77,10 @@ def test_every_counter_was_run():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_reports_are_made_from_their_ledgers(model):
-    of = ledger.load(REPORTS / f"{model}.json")
-    assert (REPORTS / f"{model}.md").read_text() == report.markdown(of, [f"{model}.svg"])
+    run = ledger.load(REPORTS / f"{model}.json")
+    assert (REPORTS / f"{model}.md").read_text() == report.markdown(run, [f"{model}.svg"])
     drawn = re.compile(r"<text[^>]*>([^<]*)<")
-    assert drawn.findall((REPORTS / f"{model}.svg").read_text()) == drawn.findall(chart.svg(of))
+    assert drawn.findall((REPORTS / f"{model}.svg").read_text()) == drawn.findall(chart.svg(run))
 
 
 def test_the_index_is_made_from_the_ledgers():
@@ -92,14 +92,14 @@ def test_the_scoreboard_is_made_from_the_ledgers():
     """Of the counters that can be installed together; the fork of thop was scored where it is."""
     operations, *models = (ledger.load(REPORTS / f"{name}.json") for name in ("counters", *MODELS))
     scores = {score.backend: score for score in scoreboard.scores(models, operations)}
-    kept = {
+    committed = {
         score.backend: score
         for score in msgspec.json.decode((REPORTS / "scoreboard.json").read_bytes(), type=tuple[scoreboard.Score, ...])
     }
-    assert {name: kept[name] for name in scores} == scores
-    assert set(kept) - set(scores) == {"ultralytics-thop"}
-    assert (REPORTS / "scoreboard.md").read_text() == scoreboard.page(list(kept.values()))
-    assert (REPORTS / "scoreboard.svg").read_text() == scoreboard_chart.svg(models, [*kept])
+    assert {name: committed[name] for name in scores} == scores
+    assert set(committed) - set(scores) == {"ultralytics-thop"}
+    assert (REPORTS / "scoreboard.md").read_text() == scoreboard.page(list(committed.values()))
+    assert (REPORTS / "scoreboard.svg").read_text() == scoreboard_chart.svg(models, [*committed])
 
 
 def test_the_page_of_counters_is_made_from_its_ledger():

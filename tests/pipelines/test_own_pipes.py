@@ -27,8 +27,8 @@ def changed(class_name, change):
 
 def ran(class_name, change, **own):
     """MACs of its components in all, as it really runs and hollow."""
-    said = compare(changed(class_name, change), lambda pipe: families.call(pipe) | own)
-    return {name: sum(macs for macs, _ in calls) for name, calls in said.items()}
+    compared = compare(changed(class_name, change), lambda pipe: families.call(pipe) | own)
+    return {name: sum(macs for macs, _ in calls) for name, calls in compared.items()}
 
 
 def as_it_is(class_name, **own):
@@ -73,20 +73,22 @@ def test_a_replaced_scheduler():
     def heun(pipe):
         pipe.scheduler = HeunDiscreteScheduler.from_config(pipe.scheduler.config)
 
-    said = compare(changed("StableDiffusionPipeline", heun), lambda p: families.call(p) | {"num_inference_steps": 3})
-    assert len(said["unet"]) == 2 * 3 - 1  # two calls a step, and one for the last
+    compared = compare(
+        changed("StableDiffusionPipeline", heun), lambda p: families.call(p) | {"num_inference_steps": 3}
+    )
+    assert len(compared["unet"]) == 2 * 3 - 1  # two calls a step, and one for the last
 
 
 def skipping(pipe):
     """As DeepCache does: the inner blocks run every other step, and their last result is used again."""
-    middle, calls, kept = pipe.unet.mid_block, [], []
+    middle, calls, results = pipe.unet.mid_block, [], []
     forward = middle.forward
 
     def cached(*args, **kwargs):
         calls.append(None)
         if len(calls) % 2:
-            kept[:] = [forward(*args, **kwargs)]
-        return kept[0]
+            results[:] = [forward(*args, **kwargs)]
+        return results[0]
 
     middle.forward = cached
 
@@ -94,9 +96,9 @@ def skipping(pipe):
 def test_blocks_that_are_skipped():
     steps = {"num_inference_steps": 4}
     # SD 1.5's scheduler calls 5 times for 4 steps: blocks of the 2nd and 4th call are left out
-    said = compare(changed("StableDiffusionPipeline", skipping), lambda pipe: families.call(pipe) | steps)
-    skipped, whole = sorted({macs for macs, _ in said["unet"]})
-    assert [macs for macs, _ in said["unet"]] == [skipped] * 2 + [whole] * 3
+    compared = compare(changed("StableDiffusionPipeline", skipping), lambda pipe: families.call(pipe) | steps)
+    skipped, whole = sorted({macs for macs, _ in compared["unet"]})
+    assert [macs for macs, _ in compared["unet"]] == [skipped] * 2 + [whole] * 3
     assert whole == as_it_is("StableDiffusionPipeline", **steps)["unet"] // 5
 
 
@@ -106,12 +108,12 @@ def test_an_adapter_costs_what_its_ranks_say():
     def adapted(pipe):
         pipe.transformer.add_adapter(peft.LoraConfig(r=4, target_modules=["to_q"]))
 
-    said = compare(changed("FluxPipeline", adapted), families.call)["transformer"]
-    tokens = dict(map(tuple, said[0][1]))
+    compared = compare(changed("FluxPipeline", adapted), families.call)["transformer"]
+    tokens = dict(map(tuple, compared[0][1]))
     image, text = tokens["hidden_states"][1], tokens["encoder_hidden_states"][1]
     # Each to_q is 16 -> 16, its adapter 16 -> 4 -> 16; one double block over the image's tokens, one single over all
     added = (16 * 4 + 4 * 16) * (image + image + text)
-    assert sum(macs for macs, _ in said) == as_it_is("FluxPipeline")["transformer"] + len(said) * added
+    assert sum(macs for macs, _ in compared) == as_it_is("FluxPipeline")["transformer"] + len(compared) * added
 
     pipe = changed("FluxPipeline", adapted)()
     run = crosscheck.check_pipeline(pipe, backends=("thop",), height=64, width=64, num_inference_steps=2)
@@ -121,16 +123,16 @@ def test_an_adapter_costs_what_its_ranks_say():
 
 def test_true_guidance_in_flux_is_two_calls_a_step():
     guided = {"true_cfg_scale": 2.0, "negative_prompt": "a dog", "num_inference_steps": 3}
-    said = compare(lambda: families.build("FluxPipeline"), lambda pipe: families.call(pipe) | guided)
-    assert len(said["transformer"]) == 2 * 3
+    compared = compare(lambda: families.build("FluxPipeline"), lambda pipe: families.call(pipe) | guided)
+    assert len(compared["transformer"]) == 2 * 3
 
 
 def test_images_of_one_prompt_share_its_encoding():
-    said = compare(
+    compared = compare(
         lambda: families.build("StableDiffusionPipeline"), lambda p: families.call(p) | {"num_images_per_prompt": 3}
     )
-    assert len(said["text_encoder"]) == 2  # the prompt and the negative one
-    assert dict(said["unet"][0][1])["sample"][0] == 2 * 3
+    assert len(compared["text_encoder"]) == 2  # the prompt and the negative one
+    assert dict(compared["unet"][0][1])["sample"][0] == 2 * 3
 
 
 def test_a_cache_is_not_what_a_config_says():

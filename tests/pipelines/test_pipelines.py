@@ -17,8 +17,8 @@ from crosscheck.report import verdict
 
 pytestmark = pytest.mark.releases
 
-# SD 2.1-base at 512x512. UNet, conv + linear + attention: trace of four independent reckonings, one of them the CPU
-# kernels' own log. Decoder: 1,257,259,401,216 and post_quant_conv's 4 x 4 x 64 x 64. Text: 23 layers of 1,024.
+# SD 2.1-base at 512x512, by tests/standalone_sd21.py; the UNet by op as the CPU's kernels log it (tests/witnesses).
+# Decoder: 1,257,259,401,216 and post_quant_conv's 4 x 4 x 64 x 64. Text: 23 layers of 1,024.
 UNET = {"conv": 209_180_426_240, "linear": 129_922_170_880, "attention": 63_026_135_040, "matmul": 0}
 UNET_MACS, DECODER_MACS, TEXT_MACS = 402_128_732_160, 1_257_259_401_216 + 4 * 4 * 64 * 64, 22_563_616_768
 
@@ -109,8 +109,8 @@ def test_the_safety_checker_is_counted_apart(runs):
 
 def test_the_reconciliation_made_again_is_the_same(runs):
     for run in runs.values():
-        again, changed = reconcile.reconcile_again(run)
-        assert again == run
+        reconciled, changed = reconcile.reconcile_again(run)
+        assert reconciled == run
         assert changed == ()
 
 

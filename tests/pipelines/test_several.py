@@ -77,11 +77,11 @@ def other_processors(vae):
 
 @pytest.fixture
 def memory(tmp_path, monkeypatch):
-    """A memory, and the tools that it still knows of a case."""
-    known = []
+    """A memory, and the tools that it knows of a case."""
+    tools = []
 
     def counted(cases, names, *, already_counted, **options):
-        known.append({case.name: set(already_counted[case.name].outcomes) for case in cases})
+        tools.append({case.name: set(already_counted[case.name].outcomes) for case in cases})
         return measure.measure(cases, names, already_counted=already_counted, **options)
 
     monkeypatch.setattr("crosscheck.engine.shared_counts.measure", counted)
@@ -89,20 +89,20 @@ def memory(tmp_path, monkeypatch):
 
     def remembered(case, names=("thop",)):
         (result,) = memory.measure([case], names, {})
-        return known[-1][case.name], result
+        return tools[-1][case.name], result
 
     return remembered
 
 
 def test_an_equal_module_is_recalled_and_another_is_not(folders, memory):
     case = decoder(folders[0])
-    known, result = memory(case)
-    assert known == set()
+    tools, result = memory(case)
+    assert tools == set()
 
     with torch.no_grad():  # whether gradients are recorded is part of it
         assert memory(case)[0] == set()
-    known, recalled = memory(decoder(folders[1]))
-    assert known == {"thop"}
+    tools, recalled = memory(decoder(folders[1]))
+    assert tools == {"thop"}
     assert recalled.outcomes == result.outcomes
     for change in (tiled, upcast, wrapped_around, strided, other_processors):
         assert memory(decoder(folders[0], change))[0] == set(), change

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 from crosscheck.closed_form.architectures import unet_2d_condition
 from crosscheck.closed_form.architectures.unet_2d_condition import Blocks
-from crosscheck.closed_form.architectures.unet_embeddings import embeddings
 from crosscheck.closed_form.arithmetic import Size
 from crosscheck.closed_form.layers import Extent, conv2d, downsampled
 from crosscheck.closed_form.options import (
@@ -20,6 +19,7 @@ from crosscheck.closed_form.options import (
     shape_of,
 )
 from crosscheck.closed_form.sizes import Form, Sizes
+from crosscheck.closed_form.unet_embeddings import embeddings
 from crosscheck.closed_form.work import Work
 
 #: What decides MACs, with the defaults of models/controlnets/controlnet.py:185-221.

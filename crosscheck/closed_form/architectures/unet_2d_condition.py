@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from crosscheck.closed_form.architectures.unet_embeddings import embeddings, time_widths
 from crosscheck.closed_form.arithmetic import Size
 from crosscheck.closed_form.layers import (
     Extent,
@@ -30,6 +29,7 @@ from crosscheck.closed_form.options import (
     shape_of,
 )
 from crosscheck.closed_form.sizes import Form, Sizes
+from crosscheck.closed_form.unet_embeddings import embeddings, time_widths
 from crosscheck.closed_form.work import Work
 
 #: What decides MACs, with the defaults of models/unets/unet_2d_condition.py:178-242.

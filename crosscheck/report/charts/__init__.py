@@ -1,4 +1,4 @@
 """One file a chart, as SVG for light and dark pages.
 
-May import the texts of a report.
+May import records, witnesses, sweeps and the words of a report.
 """

@@ -62,7 +62,7 @@ def charts(seen: Sequence[Witness], name: str) -> dict[str, str]:
 
 
 def _precision(dtype: str) -> str:
-    return {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}[dtype]
+    return {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(dtype, dtype)
 
 
 def _svg(rows: Sequence[Row], title: str, base: float) -> str:

@@ -1,4 +1,4 @@
 """One file a page, with its table for a terminal.
 
-May import charts and the texts of a report.
+May import charts, the words of a report and what that may.
 """

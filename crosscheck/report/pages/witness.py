@@ -24,7 +24,7 @@ def file(witness: Witness) -> str:
 def ledger_file(witness: Witness) -> str:
     """The name of a witness's ledger, one for each model and precision."""
     precisions = "-".join(sorted({part.dtype for part in witness.components}))
-    return f"{file(witness)}-{stem(witness.model)}" + (f"-{precisions}" if witness.witness != "cpu" else "")
+    return f"{file(witness)}-{stem(witness.model)}" + (f"-{stem(precisions)}" if witness.witness != "cpu" else "")
 
 
 def verdict(part: Witnessed) -> str:
@@ -50,7 +50,7 @@ def problems(witness: Witness) -> Iterator[str]:
 def text(witness: Witness) -> str:
     """A witness in a few lines, for a terminal."""
     rows = [
-        (plain(part.name), part.dtype, count(part.recommended), _executed(part), plain(verdict(part)))
+        (plain(part.name), plain(part.dtype), count(part.recommended), _executed(part), plain(verdict(part)))
         for part in witness.components
     ]
     headers = ("component", "precision", "recommended MACs", "executed MACs", "verdict")
@@ -88,10 +88,10 @@ FORMATS: dict[str, Callable[[Witness], str]] = {
 
 def _blocks(seen: Sequence[Witness], charts: Sequence[str]) -> Iterator[str]:
     first = seen[0]
-    yield f"# What {'the CPU' if first.witness == 'cpu' else f'an {processor(first)}'} executed"
+    yield f"# What {'the CPU' if first.witness == 'cpu' else f'an {escape(processor(first))}'} executed"
     yield _WHAT[first.witness]
     rows = [
-        (escape(w.model), escape(p.name), p.dtype, count(p.recommended), _executed(p), _beyond(p), verdict(p))
+        (escape(w.model), escape(p.name), escape(p.dtype), count(p.recommended), _executed(p), _beyond(p), verdict(p))
         for w in seen
         for p in w.components
     ]
@@ -105,7 +105,7 @@ def _blocks(seen: Sequence[Witness], charts: Sequence[str]) -> Iterator[str]:
         yield from _speeds(seen)
     for witness in seen:
         for part in witness.components:
-            yield f"## {escape(witness.model)}: {escape(part.name)}, {part.dtype}"
+            yield f"## {escape(witness.model)}: {escape(part.name)}, {escape(part.dtype)}"
             yield from _part(part)
     if used := [cause for cause in CAUSES if any(cause in by_cause(p.executions) for w in seen
                 for p in w.components)]:  # fmt: skip
@@ -280,7 +280,7 @@ def _speeds(seen: Sequence[Witness]) -> Iterator[str]:
                 (
                     escape(witness.model),
                     escape(part.name),
-                    part.dtype,
+                    escape(part.dtype),
                     f"{1e3 * speed.seconds:.2f}",
                     "" if speed.graph_seconds is None else f"{1e3 * speed.graph_seconds:.2f}",
                     f"{achieved / 1e12:.0f}",
