@@ -143,11 +143,14 @@ def _other_ops(census: Census | None) -> dict[str, int]:
     return {op: sums[op] for op in OPS if op in sums}
 
 
+_WAYS_OUT = frozenset({"numpy", "__array__", "__dlpack__", "data_ptr"})
+
+
 def _beside(census: Census | None) -> Iterator[str]:
     """What has no part in a total that a reader may look for there."""
     ops = census.ops if census else ()
-    if census and "data_ptr" in census.untraceable:
-        yield "its forward hands the addresses of tensors on: what is done at them outside of torch is not seen"
+    if census and (ways_out := sorted(_WAYS_OUT.intersection(census.untraceable))):
+        yield f"its forward takes numbers out of torch by {' and '.join(ways_out)}: what is done there is not seen"
     if census and "random" in census.untraceable:
         yield "its forward draws random numbers by Python or numpy: this is what one draw runs, from their state then"
     if dense := sum(row.dense_macs for row in ops):

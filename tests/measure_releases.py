@@ -68,7 +68,7 @@ def small() -> crosscheck.Ledger:
 
 
 def timeless(run: crosscheck.Ledger, *, census: bool) -> Any:
-    """A ledger's JSON without what differs from run to run: seconds, releases, and backends that are not core.
+    """A ledger's JSON without what differs from run to run: seconds, processes, releases, and backends not core.
 
     What a census calls things may differ between releases; the counts may not.
     """
@@ -80,7 +80,7 @@ def timeless(run: crosscheck.Ledger, *, census: bool) -> Any:
         for name in ("graph", "exported") if census else ():
             component["census"].pop(name, None)  # known where backends were run that are not core
         for name, outcome in list(component["backends"].items()):
-            for key in ("seconds", "memory", "version", *(() if census else ("uncounted",))):
+            for key in ("seconds", "memory", "isolated", "version", *(() if census else ("uncounted",))):
                 outcome.pop(key, None)
             if name not in registry.CORE:
                 del component["backends"][name]

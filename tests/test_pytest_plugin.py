@@ -122,12 +122,12 @@ def test_update_without_a_baseline_is_a_usage_error(project):
 
 def test_a_module_that_can_not_be_counted_fails_with_the_reason(project):
     project.makepyfile(
-        test_it="import torch\nclass Bad(torch.nn.Module):\n    forward = lambda self, x: torch.fft.fft(x)\n"
-        "def test_it(macs_of):\n    macs_of(Bad(), torch.zeros(3))\n"
+        test_it="import torch\nclass Bad(torch.nn.Module):\n    forward = lambda self, x: torch.linalg.qr(x)[0]\n"
+        "def test_it(macs_of):\n    macs_of(Bad(), torch.zeros(3, 3))\n"
     )
     result = project.runpytest()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*UncountedError: Bad: can't be counted exactly: aten::_fft_r2c*"])
+    result.stdout.fnmatch_lines(["*UncountedError: Bad: can't be counted exactly: aten::linalg_qr*"])
 
 
 def test_loading_the_plugin_imports_no_torch(pytester):

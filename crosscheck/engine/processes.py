@@ -12,6 +12,7 @@ import functools
 import gc
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import time
@@ -106,7 +107,7 @@ def _warm() -> None:
 def _start(index: int, case: Case, names: tuple[str, ...], time_limit: float) -> _Child:
     context = multiprocessing.get_context("fork")
     inbox, outbox = context.Pipe(duplex=False)
-    process = context.Process(target=_child_main, args=(outbox, case, names), daemon=True)
+    process = context.Process(target=_child_main, args=(outbox, case, names, random.getstate()), daemon=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of forks beside threads; see the docstring
         process.start()
@@ -114,9 +115,10 @@ def _start(index: int, case: Case, names: tuple[str, ...], time_limit: float) ->
     return _Child(process, inbox, index, time.monotonic() + time_limit)
 
 
-def _child_main(outbox: Connection, case: Case, names: tuple[str, ...]) -> None:
+def _child_main(outbox: Connection, case: Case, names: tuple[str, ...], drawn: Any) -> None:
     import torch
 
+    random.setstate(drawn)  # which Python seeds anew in each child (random.py, register_at_fork)
     gc.disable()  # a collection would touch, and so copy, every page it shares with the parent
     torch.set_num_threads(1)
     null = os.open(os.devnull, os.O_WRONLY)

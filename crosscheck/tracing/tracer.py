@@ -82,7 +82,7 @@ class Tracer(TorchDispatchMode):
             self._untraceable.watching(),
             sdpa.observing(self._enter_attention, self._leave_attention),
             replaced_functions.observing(self._observed),
-            self._function,
+            self._function.watching(),
             self,
         ):
             try:
@@ -93,12 +93,12 @@ class Tracer(TorchDispatchMode):
                 raise
         if self._function.packing == {"_pack_padded_sequence"}:
             self._untraceable.found.add("packed sequence")
-        if ways_out := self._function.ways_out - {"data_ptr"}:  # a kernel's that is an operator, or of another library
+        if self._function.came_back:
+            ways_out = " and ".join(sorted(self._function.ways_out - {"data_ptr"}))
             raise UncountedError(
-                "can't be counted exactly: its forward takes numbers out of torch by "
-                f"{' and '.join(sorted(ways_out))}, and what is done with them there is not seen"
+                f"can't be counted exactly: its forward takes numbers out of torch by {ways_out} and brings others "
+                "back, and what is done to them in between is not seen"
             )
-        self._untraceable.found.update(self._function.ways_out)
         if self._refused:
             operators = ", ".join(f"{name} in {path or 'the module itself'}" for name, path in self._refused.items())
             reasons = dict.fromkeys(filter(None, map(why_refused, self._refused)))
@@ -106,6 +106,8 @@ class Tracer(TorchDispatchMode):
 
     def traced(self, device: str, native: Mapping[int, Tokens] = MappingProxyType({})) -> Traced:
         """The count on ``device``; ``native`` are ids of modules that torch may run as one kernel."""
+        if device != "meta":  # where there are no numbers
+            self._untraceable.found.update(self._function.ways_out)
         found = census(self._tally, self._modules, self._function, self._untraceable.found, device, native)
         return Traced(self._tally.by_op(), found)
 

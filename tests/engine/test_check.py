@@ -698,7 +698,15 @@ def test_lengths_may_leave_torch():
 def test_an_address_that_is_handed_on_is_told():
     module = Function(lambda self, x: self.a(x) + (x.data_ptr() > 0), a=nn.Linear(6, 5))
     (note,) = crosscheck.check(module, torch.ones(4, 6), backends=("aten",)).notes
-    assert "addresses" in note
+    assert "data_ptr" in note
+
+
+def test_numbers_that_leave_torch_for_good_are_told():
+    """As a safety checker's scores are, which are compared."""
+    module = Function(lambda self, x: self.a(x) if (x.numpy() > 0).all() else x, a=nn.Linear(6, 5))
+    check = crosscheck.check(module, torch.ones(4, 6), backends=("aten",))
+    assert check.recommended.macs == 4 * 6 * 5
+    assert "numpy" in check.notes[0]
 
 
 @pytest.mark.parametrize("draw", [random.random, np.random.rand], ids=["random", "numpy"])
